@@ -1,0 +1,148 @@
+package import struct Foundation.Date
+
+/// One poll to be done: the payload of `nmslite.poll.jobs.{partition}` (specification §4.5, §6.2).
+package struct PollJob: Codable, Sendable, Equatable {
+    /// A UUID in lower case; also the message's `Nats-Msg-Id`.
+    package var jobID: String
+    package var deviceID: Int
+    /// The credential that the publisher would try first.
+    package var credentialID: Int
+    package var scheduledAt: Date
+    /// The device's polling interval in seconds: a job older than this is dropped, not run late.
+    package var interval: Int
+    /// Asked for by a person or by provisioning, not by the schedule.
+    package var manual: Bool
+
+    package init(
+        jobID: String,
+        deviceID: Int,
+        credentialID: Int,
+        scheduledAt: Date,
+        interval: Int,
+        manual: Bool = false
+    ) {
+        self.jobID = jobID
+        self.deviceID = deviceID
+        self.credentialID = credentialID
+        self.scheduledAt = scheduledAt
+        self.interval = interval
+        self.manual = manual
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case jobID = "job_id"
+        case deviceID = "device_id"
+        case credentialID = "credential_id"
+        case scheduledAt = "scheduled_at"
+        case interval
+        case manual
+    }
+}
+
+/// Who a host says it is.
+package struct HostIdentity: Codable, Sendable, Equatable {
+    /// DNS host name, with the DNS domain when the host is a member of one.
+    package var hostname: String?
+    /// Caption, such as `Microsoft Windows Server 2022 Standard`.
+    package var os: String?
+    /// Build number, such as `20348`.
+    package var build: String?
+
+    package init(hostname: String? = nil, os: String? = nil, build: String? = nil) {
+        self.hostname = hostname
+        self.os = os
+        self.build = build
+    }
+}
+
+/// What a poll brought: the payload of `nmslite.metrics.results` (specification §4.5, §6.2).
+package struct MetricsResult: Codable, Sendable, Equatable {
+    package var jobID: String
+    package var deviceID: Int
+    /// The server's clock at the final sample, or at the failure.
+    package var timestamp: Date
+    package var success: Bool
+    package var error: String?
+    package var metrics: DeviceMetrics?
+    /// Set when ``success`` is false, and with `counters_missing` on a success that lacks a group.
+    package var errorCode: PollErrorCode?
+    /// The credential that was used last; nil when none was.
+    package var credentialID: Int?
+    package var identity: HostIdentity?
+
+    package init(
+        jobID: String,
+        deviceID: Int,
+        timestamp: Date,
+        success: Bool,
+        error: String? = nil,
+        metrics: DeviceMetrics? = nil,
+        errorCode: PollErrorCode? = nil,
+        credentialID: Int? = nil,
+        identity: HostIdentity? = nil
+    ) {
+        self.jobID = jobID
+        self.deviceID = deviceID
+        self.timestamp = timestamp
+        self.success = success
+        self.error = error
+        self.metrics = metrics
+        self.errorCode = errorCode
+        self.credentialID = credentialID
+        self.identity = identity
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case jobID = "job_id"
+        case deviceID = "device_id"
+        case timestamp
+        case success
+        case error
+        case metrics
+        case errorCode = "error_code"
+        case credentialID = "credential_id"
+        case identity
+    }
+}
+
+/// A change that every instance hears of: the payload of `nmslite.device.events` (specification §6.2).
+package struct DeviceEvent: Codable, Sendable, Equatable {
+    package enum Kind: String, Codable, Sendable, CaseIterable {
+        case statusChanged = "status_changed"
+        /// Settings, credentials or provisioning changed; the scheduler reads the device anew.
+        case deviceUpdated = "device_updated"
+        case deviceDeleted = "device_deleted"
+        /// A credential was changed, resumed, suspended or deleted: cached secrets and warm connections end.
+        case credentialUpdated = "credential_updated"
+        /// New rows are committed for ``deviceIDs``.
+        case metricsStored = "metrics_stored"
+    }
+
+    package var event: Kind
+    package var deviceID: Int?
+    package var newStatus: DeviceStatus?
+    package var credentialID: Int?
+    package var deviceIDs: [Int]?
+
+    package init(
+        _ event: Kind,
+        deviceID: Int? = nil,
+        newStatus: DeviceStatus? = nil,
+        credentialID: Int? = nil,
+        deviceIDs: [Int]? = nil
+    ) {
+        self.event = event
+        self.deviceID = deviceID
+        self.newStatus = newStatus
+        self.credentialID = credentialID
+        self.deviceIDs = deviceIDs
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case event
+        case deviceID = "device_id"
+        case newStatus = "new_status"
+        case credentialID = "credential_id"
+        case deviceIDs = "device_ids"
+    }
+}

@@ -1,0 +1,2 @@
+/// Replaced by the real pool.
+package final class PostgresPool: Sendable {}
