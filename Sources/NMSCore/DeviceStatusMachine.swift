@@ -1,5 +1,3 @@
-package import struct Foundation.Date
-
 /// How polls move a device between its states; pure, so that writer and tests agree.
 package struct DeviceStatusMachine: Sendable, Equatable {
     package var status: DeviceStatus

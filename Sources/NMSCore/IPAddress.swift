@@ -14,12 +14,12 @@ package struct IPAddress: Sendable, Hashable, CustomStringConvertible, Comparabl
         guard !text.utf8.contains(0) else { return nil }
         var v4 = in_addr()
         if inet_pton(AF_INET, text, &v4) == 1 {
-            self.bytes = unsafe withUnsafeBytes(of: &v4) { unsafe Array($0) }
+            self.init(bytes: withUnsafeBytes(of: &v4) { Array($0) })
             return
         }
         var v6 = in6_addr()
         guard inet_pton(AF_INET6, text, &v6) == 1 else { return nil }
-        self.init(bytes: unsafe withUnsafeBytes(of: &v6) { unsafe Array($0) })
+        self.init(bytes: withUnsafeBytes(of: &v6) { Array($0) })
     }
 
     /// - Parameter bytes: 4 or 16 bytes in network byte order; nil for another count.
@@ -50,7 +50,7 @@ package struct IPAddress: Sendable, Hashable, CustomStringConvertible, Comparabl
     package var description: String {
         var text = [CChar](repeating: 0, count: Int(INET6_ADDRSTRLEN))
         let family = self.isIPv4 ? AF_INET : AF_INET6
-        _ = unsafe self.bytes.withUnsafeBytes { unsafe inet_ntop(family, $0.baseAddress!, &text, socklen_t(text.count)) }
+        _ = self.bytes.withUnsafeBytes { inet_ntop(family, $0.baseAddress!, &text, socklen_t(text.count)) }
         return String(decoding: text.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 

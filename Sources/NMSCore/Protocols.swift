@@ -1,5 +1,3 @@
-package import struct Foundation.Date
-
 // Where the rooms meet: NMSPoller, NMSQueue and NMSStorage never import one another.
 
 /// Hands poll jobs to the queue; returns when the queue has stored the job.

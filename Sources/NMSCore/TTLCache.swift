@@ -1,4 +1,4 @@
-package import Synchronization
+internal import Synchronization
 
 /// A dictionary whose entries expire (specification §7): in memory, thread-safe, with an injected clock.
 package final class TTLCache<Key: Hashable & Sendable, Value: Sendable>: Sendable {
