@@ -61,7 +61,12 @@ let package = Package(
         .target(name: "NMSCore"),
         .target(
             name: "NMSScheduler",
-            dependencies: ["NMSCore", .product(name: "Logging", package: "swift-log")]
+            dependencies: [
+                "NMSCore",
+                .product(name: "HeapModule", package: "swift-collections"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            exclude: ["README.md"]
         ),
         .target(
             name: "NMSQueue",
@@ -84,8 +89,7 @@ let package = Package(
                 "NMSCore", "Postgres",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
-            ],
-            resources: [.embedInCode("Migrations")]
+            ]
         ),
         .target(
             name: "NMSAPI",
@@ -146,6 +150,21 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ]
+        ),
+
+        // MARK: Tests of the core rooms.
+        .testTarget(name: "NMSCoreTests", dependencies: ["NMSCore"]),
+        .testTarget(
+            name: "NMSSchedulerTests",
+            dependencies: ["NMSCore", "NMSScheduler", .product(name: "Logging", package: "swift-log")]
+        ),
+        .testTarget(
+            name: "NMSCollectorsTests",
+            dependencies: ["NMSCollectors", "NMSCore", .product(name: "Logging", package: "swift-log")]
+        ),
+        .testTarget(
+            name: "NMSPollerTests",
+            dependencies: ["NMSCollectors", "NMSCore", "NMSPoller", .product(name: "Logging", package: "swift-log")]
         ),
     ],
     swiftLanguageModes: [.v6]

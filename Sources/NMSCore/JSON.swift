@@ -37,8 +37,10 @@ package enum RFC3339 {
 
     /// Accepts any offset, with or without a fraction; nil for anything else.
     package static func date(from text: String) -> Date? {
-        if let date = try? Date.ISO8601FormatStyle(includingFractionalSeconds: true).parse(text) { return date }
-        return try? Date.ISO8601FormatStyle().parse(text)
+        let date =
+            (try? Date.ISO8601FormatStyle(includingFractionalSeconds: true).parse(text))
+            ?? (try? Date.ISO8601FormatStyle().parse(text))
+        return date?.roundedToMilliseconds
     }
 }
 

@@ -1,0 +1,124 @@
+package import Foundation
+internal import HeapModule
+package import NMSCore
+
+/// A poll whose time has come.
+package struct DuePoll: Sendable, Equatable {
+    package var deviceID: Int
+    package var credentialID: Int
+    /// The slot that the poll belongs to, not the moment at which it was noticed.
+    package var scheduledAt: Date
+    /// Seconds.
+    package var interval: Int
+}
+
+/// Decides when each device is polled: pure, with the time handed in.
+///
+/// A device is due at the moments that are congruent to its phase modulo its interval. The phase is a stable hash of
+/// the device, so that the fleet is spread over the interval and a restart does not bunch it.
+package struct PollSchedule: Sendable {
+    private struct Entry {
+        var device: ScheduledDevice
+        var nextDue: Date
+    }
+
+    /// Lazily deleted: a slot counts only while it equals its entry's `nextDue`.
+    private struct Slot: Comparable {
+        var due: Date
+        var deviceID: Int
+
+        static func < (lhs: Slot, rhs: Slot) -> Bool { (lhs.due, lhs.deviceID) < (rhs.due, rhs.deviceID) }
+    }
+
+    private var entries: [Int: Entry] = [:]
+    private var slots = Heap<Slot>()
+
+    /// Slots that passed unused because the scheduler was late by more than an interval.
+    package private(set) var missedSlots: UInt64 = 0
+
+    package init() {}
+
+    package var count: Int { self.entries.count }
+
+    /// Adds a device or takes over its changed settings; a device whose interval is unchanged keeps its place.
+    package mutating func set(_ device: ScheduledDevice, now: Date) {
+        if let entry = self.entries[device.deviceID], entry.device.interval == device.interval {
+            self.entries[device.deviceID]?.device = device
+            return
+        }
+        self.place(device, after: now)
+    }
+
+    package mutating func remove(deviceID: Int) {
+        self.entries[deviceID] = nil
+    }
+
+    /// Makes the schedule hold exactly `devices`.
+    package mutating func replaceAll(_ devices: [ScheduledDevice], now: Date) {
+        let kept = Set(devices.map(\.deviceID))
+        for id in self.entries.keys where !kept.contains(id) { self.entries[id] = nil }
+        for device in devices { self.set(device, now: now) }
+    }
+
+    /// When the next poll is due; nil when there is no device.
+    package mutating func nextDue() -> Date? {
+        while let slot = self.slots.min {
+            if self.entries[slot.deviceID]?.nextDue == slot.due { return slot.due }
+            self.slots.removeMin()
+        }
+        return nil
+    }
+
+    /// Takes out every poll that is due at `now`; each device at most once, however late the call is.
+    package mutating func takeDue(now: Date) -> [DuePoll] {
+        self.followClock(now)
+        var due: [DuePoll] = []
+        while let next = self.nextDue(), next <= now {
+            let slot = self.slots.removeMin()
+            guard let entry = self.entries[slot.deviceID] else { continue }
+            let device = entry.device
+            // Of several slots that passed, the latest is run and the others are counted: a late job is not made up for.
+            let skipped = Int(now.timeIntervalSince(slot.due)) / device.interval
+            self.missedSlots += UInt64(skipped)
+            due.append(
+                DuePoll(
+                    deviceID: device.deviceID,
+                    credentialID: device.credentialID,
+                    scheduledAt: slot.due.addingTimeInterval(Double(skipped * device.interval)),
+                    interval: device.interval
+                )
+            )
+            self.place(device, after: now)
+        }
+        return due
+    }
+
+    /// Milliseconds into the interval at which a device is due: a stable hash, evenly spread.
+    static func phase(deviceID: Int, interval: Int) -> Int {
+        Int(Partition.stableHash(UInt64(bitPattern: Int64(deviceID)) ^ 0x5EED) % UInt64(interval * 1000))
+    }
+
+    private mutating func place(_ device: ScheduledDevice, after now: Date) {
+        let interval = device.interval * 1000
+        let phase = Self.phase(deviceID: device.deviceID, interval: device.interval)
+        let nowMs = Int((now.timeIntervalSince1970 * 1000).rounded(.down))
+        let periods = (nowMs - phase) / interval
+        var dueMs = periods * interval + phase
+        while dueMs <= nowMs { dueMs += interval }
+        let due = Date(timeIntervalSince1970: Double(dueMs) / 1000)
+        self.entries[device.deviceID] = Entry(device: device, nextDue: due)
+        self.slots.insert(Slot(due: due, deviceID: device.deviceID))
+    }
+
+    /// A clock that was set back must not silence a device for the length of the jump.
+    private mutating func followClock(_ now: Date) {
+        guard let next = self.nextDue(),
+            let interval = self.slots.min.flatMap({ self.entries[$0.deviceID]?.device.interval }),
+            next.timeIntervalSince(now) > Double(interval)
+        else { return }
+        let devices = self.entries.values.map(\.device)
+        self.entries.removeAll(keepingCapacity: true)
+        self.slots = Heap()
+        for device in devices { self.place(device, after: now) }
+    }
+}

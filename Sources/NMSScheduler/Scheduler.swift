@@ -1,0 +1,184 @@
+package import Foundation
+package import Logging
+package import NMSCore
+internal import Synchronization
+
+/// Publishes a poll job for each device when it is due.
+///
+/// Only the leader runs one: whoever composes the process calls ``run()`` while it leads and cancels it otherwise.
+package final class Scheduler: Sendable {
+    package struct Configuration: Sendable {
+        /// How often the whole schedule is read anew, in case an event was lost.
+        package var reconcileInterval: Duration = .seconds(60)
+        /// The longest sleep between two looks at the schedule: bounds how late a change takes effect.
+        package var maximumSleep: Duration = .milliseconds(250)
+        /// Jobs that are published at once.
+        package var publishConcurrency = 64
+
+        package init() {}
+    }
+
+    package struct Statistics: Sendable, Equatable {
+        package var published: UInt64 = 0
+        /// Jobs that the queue did not take; the device is polled at its next slot.
+        package var failed: UInt64 = 0
+        package var missedSlots: UInt64 = 0
+        package var devices = 0
+    }
+
+    private struct State {
+        var schedule = PollSchedule()
+        var statistics = Statistics()
+    }
+
+    private let state = Mutex(State())
+    private let configuration: Configuration
+    private let source: any ScheduleSource
+    private let publisher: any PollJobPublisher
+    private let events: any DeviceEventSource
+    private let now: @Sendable () -> Date
+    private let sleep: @Sendable (Duration) async throws -> Void
+    private let logger: Logger
+
+    package init(
+        configuration: Configuration = Configuration(),
+        source: any ScheduleSource,
+        publisher: any PollJobPublisher,
+        events: any DeviceEventSource,
+        logger: Logger,
+        now: @escaping @Sendable () -> Date = { Date() },
+        sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
+    ) {
+        self.configuration = configuration
+        self.source = source
+        self.publisher = publisher
+        self.events = events
+        self.logger = logger
+        self.now = now
+        self.sleep = sleep
+    }
+
+    package var statistics: Statistics {
+        self.state.withLock { state in
+            var statistics = state.statistics
+            statistics.missedSlots = state.schedule.missedSlots
+            statistics.devices = state.schedule.count
+            return statistics
+        }
+    }
+
+    /// Schedules until the task is cancelled; throws only when the schedule can't be read at the start.
+    package func run() async throws {
+        // Subscribed first: a change between reading the schedule and subscribing would be lost.
+        let events = try await self.events.deviceEvents()
+        try await self.reconcile()
+        self.logger.info("scheduler started", metadata: ["devices": "\(self.statistics.devices)"])
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await self.follow(events) }
+            group.addTask { await self.reconcilePeriodically() }
+            group.addTask { await self.publishWhenDue() }
+            await group.next()
+            group.cancelAll()
+        }
+        self.logger.info("scheduler stopped")
+    }
+
+    private func publishWhenDue() async {
+        while !Task.isCancelled {
+            let now = self.now()
+            let (due, next) = self.state.withLock { state in
+                (state.schedule.takeDue(now: now), state.schedule.nextDue())
+            }
+            if !due.isEmpty { await self.publish(due) }
+            let wait = next.map { max($0.timeIntervalSince(self.now()), 0) } ?? .infinity
+            let limit = self.configuration.maximumSleep
+            do { try await self.sleep(wait < 3600 ? min(.milliseconds(Int(wait * 1000) + 1), limit) : limit) } catch {
+                return
+            }
+        }
+    }
+
+    private func publish(_ due: [DuePoll]) async {
+        await withTaskGroup(of: Void.self) { group in
+            for (index, poll) in due.enumerated() {
+                if index >= self.configuration.publishConcurrency { await group.next() }
+                group.addTask { await self.publish(poll) }
+            }
+        }
+    }
+
+    private func publish(_ poll: DuePoll) async {
+        let job = PollJob(
+            jobID: UUID().uuidString.lowercased(),
+            deviceID: poll.deviceID,
+            credentialID: poll.credentialID,
+            scheduledAt: poll.scheduledAt,
+            interval: poll.interval
+        )
+        do {
+            try await self.publisher.publish(job)
+            self.state.withLock { $0.statistics.published += 1 }
+        } catch {
+            let failed = self.state.withLock { state in
+                state.statistics.failed += 1
+                return state.statistics.failed
+            }
+            // The first and every hundredth: a queue that is away must not flood the log.
+            if failed % 100 == 1 {
+                self.logger.warning(
+                    "poll job not published; the device is polled at its next slot",
+                    metadata: [
+                        "device_id": "\(poll.deviceID)", "job_id": "\(job.jobID)", "failed_in_all": "\(failed)",
+                        "error": "\(error)",
+                    ]
+                )
+            }
+        }
+    }
+
+    private func follow(_ events: AsyncStream<DeviceEvent>) async {
+        for await event in events {
+            switch event.event {
+            case .deviceUpdated, .deviceDeleted:
+                guard let id = event.deviceID else { continue }
+                await self.refresh(deviceID: id)
+            case .statusChanged, .credentialUpdated, .metricsStored:
+                continue
+            }
+        }
+    }
+
+    private func refresh(deviceID: Int) async {
+        do {
+            let device = try await self.source.scheduledDevice(id: deviceID)
+            let now = self.now()
+            self.state.withLock { state in
+                if let device {
+                    state.schedule.set(device, now: now)
+                } else {
+                    state.schedule.remove(deviceID: deviceID)
+                }
+            }
+        } catch {
+            self.logger.warning(
+                "device not read; the next reconciliation brings it",
+                metadata: ["device_id": "\(deviceID)", "error": "\(error)"]
+            )
+        }
+    }
+
+    private func reconcilePeriodically() async {
+        while true {
+            do { try await self.sleep(self.configuration.reconcileInterval) } catch { return }
+            do { try await self.reconcile() } catch {
+                self.logger.warning("schedule not read; the old one stays", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    private func reconcile() async throws {
+        let devices = try await self.source.schedule()
+        let now = self.now()
+        self.state.withLock { $0.schedule.replaceAll(devices, now: now) }
+    }
+}
