@@ -32,8 +32,10 @@ let package = Package(
         // MARK: Rooms that know nothing of NMSlite.
         .target(
             name: "SSP",
-            dependencies: [.product(name: "Crypto", package: "swift-crypto")]
+            dependencies: [.product(name: "Crypto", package: "swift-crypto")],
+            exclude: ["README.md"]
         ),
+        .testTarget(name: "SSPTests", dependencies: ["SSP"]),
         .target(
             name: "WinRM",
             dependencies: [
