@@ -27,7 +27,7 @@ let package = Package(
         .systemLibrary(name: "CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(name: "CLibnats", pkgConfig: "libnats", providers: [.apt(["libnats-dev"])]),
         .systemLibrary(name: "CLibcrypt", pkgConfig: "libcrypt", providers: [.apt(["libcrypt-dev"])]),
-        .target(name: "CProcessGuard"),
+        .target(name: "CProcessGuard", exclude: ["README.md"]),
 
         // MARK: Rooms that know nothing of NMSlite.
         .target(
@@ -68,7 +68,8 @@ let package = Package(
         ),
         .target(
             name: "Supervision",
-            dependencies: ["CProcessGuard", .product(name: "Logging", package: "swift-log")]
+            dependencies: ["CProcessGuard", .product(name: "Logging", package: "swift-log")],
+            exclude: ["README.md"]
         ),
         .target(
             name: "Postgres",
@@ -172,6 +173,20 @@ let package = Package(
         ),
 
         // MARK: Tests of the core rooms.
+        // For tests of supervised servers: their own executable cannot become a guard process.
+        .executableTarget(
+            name: "guardtool",
+            dependencies: ["CProcessGuard", "Supervision"],
+            path: "Tests/Support/GuardTool"
+        ),
+        .target(name: "SupervisionTesting", dependencies: ["Supervision"], path: "Tests/Support/SupervisionTesting"),
+        .testTarget(
+            name: "SupervisionTests",
+            dependencies: [
+                "Supervision", "SupervisionTesting", "guardtool",
+                .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
         .testTarget(name: "NMSCoreTests", dependencies: ["NMSCore"]),
         .testTarget(
             name: "NMSSchedulerTests",
