@@ -73,7 +73,8 @@ let package = Package(
         ),
         .target(
             name: "Postgres",
-            dependencies: ["CLibpq", "Supervision", .product(name: "Logging", package: "swift-log")]
+            dependencies: ["CLibpq", "Supervision", .product(name: "Logging", package: "swift-log")],
+            exclude: ["README.md"]
         ),
         .target(name: "Bcrypt", dependencies: ["CLibcrypt"]),
 
@@ -200,6 +201,15 @@ let package = Package(
             name: "NMSPollerTests",
             dependencies: ["NMSCollectors", "NMSCore", "NMSPoller", .product(name: "Logging", package: "swift-log")]
         ),
+
+        // MARK: Tests of storage.
+        .target(
+            name: "PostgresTestSupport",
+            dependencies: ["Postgres"],
+            path: "Tests/PostgresTestSupport",
+            exclude: ["README.md"]
+        ),
+        .testTarget(name: "PostgresTests", dependencies: ["Postgres", "PostgresTestSupport"]),
     ],
     swiftLanguageModes: [.v6]
 )

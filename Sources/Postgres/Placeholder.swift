@@ -1,2 +1,0 @@
-/// Replaced by the real pool.
-package final class PostgresPool: Sendable {}
