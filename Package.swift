@@ -98,11 +98,13 @@ let package = Package(
         ),
         .target(
             name: "NMSCollectors",
-            dependencies: ["NMSCore", "WinRM", .product(name: "Logging", package: "swift-log")]
+            dependencies: ["NMSCore", "WinRM", .product(name: "Logging", package: "swift-log")],
+            exclude: ["README.md"]
         ),
         .target(
             name: "NMSPoller",
-            dependencies: ["NMSCollectors", "NMSCore", .product(name: "Logging", package: "swift-log")]
+            dependencies: ["NMSCollectors", "NMSCore", .product(name: "Logging", package: "swift-log")],
+            exclude: ["README.md"]
         ),
         .target(
             name: "NMSStorage",

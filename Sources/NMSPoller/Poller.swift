@@ -1,0 +1,287 @@
+package import Foundation
+package import Logging
+package import NMSCollectors
+package import NMSCore
+internal import Synchronization
+
+/// Takes poll jobs, polls devices and publishes results.
+///
+/// A job is acknowledged only after the queue has stored its result; a job that was not finished is handed back.
+package final class Poller: Sendable {
+    /// What a poll may overrun its time-out by before it is abandoned.
+    static let deadlineGrace: Duration = .seconds(2)
+    /// An earlier sample older than this many intervals is not compared with.
+    static let baselineIntervals = 3
+    /// Jobs in hand beyond the workers: polls that wait for their second sample hold no worker.
+    static let outstandingBeyondWorkers = 1024
+    /// Tries to publish a result before its job is handed back.
+    static let publishAttempts = 5
+
+    package struct Configuration: Sendable {
+        /// `polling.worker_count`: polls at once.
+        package var workerCount = 10
+        /// `polling.timeout`: for each sample of a poll.
+        package var timeout: Duration = .seconds(30)
+        /// Between the two samples of a poll that has no earlier one.
+        package var secondSampleDelay: Duration = .seconds(1)
+        /// The shares of the fleet that this instance polls.
+        package var partitions = Set(0..<Partition.count)
+
+        package init() {}
+    }
+
+    package struct Statistics: Sendable, Equatable {
+        package var succeeded: UInt64 = 0
+        package var failed: UInt64 = 0
+        /// Jobs older than their device's interval.
+        package var stale: UInt64 = 0
+        /// Jobs of a device that was still being polled.
+        package var overlapping: UInt64 = 0
+        /// Jobs of devices that are gone or no longer provisioned.
+        package var orphaned: UInt64 = 0
+        /// Jobs handed back to the queue.
+        package var returned: UInt64 = 0
+        package var running = 0
+        package var waiting = 0
+    }
+
+    private struct State {
+        /// Set by ``stop()``: nothing new is begun.
+        var stopping = false
+        var intake: Task<Void, Never>?
+        /// The job that each device is being polled for.
+        var inFlight: [Int: String] = [:]
+        var baselines: [Int: CounterBaseline] = [:]
+        /// Devices whose last poll held its slot too long.
+        var slow: Set<Int> = []
+        var statistics = Statistics()
+    }
+
+    private let state = Mutex(State())
+    private let slots: WorkerSlots
+    private let configuration: Configuration
+    private let source: any PollJobSource
+    private let targets: any PollTargetSource
+    private let collectors: CollectorRegistry
+    private let gate: any AuthenticationGate
+    private let results: any MetricsResultPublisher
+    private let policy: TargetPolicy
+    private let now: @Sendable () -> Date
+    private let logger: Logger
+
+    package init(
+        configuration: Configuration,
+        source: any PollJobSource,
+        targets: any PollTargetSource,
+        collectors: CollectorRegistry,
+        gate: any AuthenticationGate,
+        results: any MetricsResultPublisher,
+        policy: TargetPolicy,
+        logger: Logger,
+        now: @escaping @Sendable () -> Date = { Date() }
+    ) {
+        self.configuration = configuration
+        self.slots = WorkerSlots(count: configuration.workerCount)
+        self.source = source
+        self.targets = targets
+        self.collectors = collectors
+        self.gate = gate
+        self.results = results
+        self.policy = policy
+        self.logger = logger
+        self.now = now
+    }
+
+    package var statistics: Statistics {
+        var statistics = self.state.withLock { $0.statistics }
+        statistics.running = self.slots.running
+        statistics.waiting = self.slots.waiting
+        return statistics
+    }
+
+    /// Polls until ``stop()`` is called and what was under way has ended, or until the task is cancelled.
+    ///
+    /// - Parameter drain: what polls under way have to finish after ``stop()``; then they are cancelled and their
+    ///   jobs handed back.
+    /// - Throws: what the source throws when jobs can't be had.
+    package func run(drain: Duration = .seconds(8)) async throws {
+        let deliveries = try await self.source.pollJobs(
+            partitions: self.configuration.partitions,
+            maxOutstanding: self.configuration.workerCount + Self.outstandingBeyondWorkers
+        )
+        self.logger.info("poller started", metadata: ["workers": "\(self.configuration.workerCount)"])
+        // The intake is a task of its own so that stop() can end it without cancelling the polls.
+        let (jobs, continuation) = AsyncStream<Delivery<PollJob>>.makeStream()
+        let intake = Task {
+            for await delivery in deliveries { continuation.yield(delivery) }
+            continuation.finish()
+        }
+        self.state.withLock { state in
+            state.intake = intake
+            if state.stopping { intake.cancel() }
+        }
+        await withTaskCancellationHandler {
+            await withDiscardingTaskGroup { group in
+                for await delivery in jobs {
+                    group.addTask { await self.handle(delivery) }
+                }
+                await self.waitUntilIdle(atMost: drain)
+                group.cancelAll()
+            }
+        } onCancel: {
+            intake.cancel()
+        }
+        self.logger.info("poller stopped", metadata: ["returned": "\(self.statistics.returned)"])
+    }
+
+    /// Takes no more jobs; ``run(drain:)`` returns when the polls under way have ended. Idempotent.
+    package func stop() {
+        self.state.withLock { state in
+            state.stopping = true
+            state.intake?.cancel()
+        }
+    }
+
+    /// Forgets what a changed or removed device left behind.
+    package func forget(deviceID: Int) {
+        self.state.withLock { state in
+            state.baselines[deviceID] = nil
+            state.slow.remove(deviceID)
+        }
+    }
+
+    private func waitUntilIdle(atMost limit: Duration) async {
+        let deadline = ContinuousClock.now + limit
+        while !self.state.withLock({ $0.inFlight.isEmpty }), ContinuousClock.now < deadline {
+            // Cancelled: whoever cancelled does not want to wait.
+            do { try await Task.sleep(for: .milliseconds(20)) } catch { return }
+        }
+    }
+
+    // MARK: - The life of a job
+
+    private func handle(_ delivery: Delivery<PollJob>) async {
+        let job = delivery.message
+        var logger = self.logger
+        logger[metadataKey: "job_id"] = "\(job.jobID)"
+        logger[metadataKey: "device_id"] = "\(job.deviceID)"
+        do {
+            guard self.isFresh(job) else {
+                self.count(\.stale)
+                logger.debug("poll job dropped: older than its device's interval")
+                return try await delivery.acknowledge()
+            }
+            switch self.begin(job) {
+            case .began: break
+            case .busy:
+                self.count(\.overlapping)
+                logger.debug("poll job skipped: the device is still being polled")
+                return try await delivery.acknowledge()
+            case .sameJob:
+                // Delivered again while it runs: the running one settles it.
+                return try await delivery.extend()
+            }
+            defer { self.end(job) }
+            try await self.poll(delivery, logger: logger)
+        } catch is CancellationError {
+            await self.handBack(delivery, after: .zero, logger: logger)
+        } catch {
+            logger.warning("poll job handed back", metadata: ["error": "\(error)"])
+            await self.handBack(delivery, after: .seconds(1), logger: logger)
+        }
+    }
+
+    private func poll(_ delivery: Delivery<PollJob>, logger: Logger) async throws {
+        let job = delivery.message
+        let known = self.state.withLock { (slow: $0.slow.contains(job.deviceID), baseline: $0.baselines[job.deviceID]) }
+        let lease = SlotLease(slots: self.slots, ticket: try await self.slots.acquire(slow: known.slow))
+        defer { lease.release() }
+        guard !self.state.withLock({ $0.stopping }) else { throw CancellationError() }
+        guard self.isFresh(job) else {
+            self.count(\.stale)
+            logger.debug("poll job dropped: it waited for a worker for longer than its device's interval")
+            return try await delivery.acknowledge()
+        }
+        guard let target = try await self.targets.pollTarget(deviceID: job.deviceID) else {
+            self.count(\.orphaned)
+            logger.debug("poll job dropped: the device is gone or not provisioned")
+            return try await delivery.acknowledge()
+        }
+        try await delivery.extend()
+        let outcome = try await DevicePoll(
+            job: job,
+            target: target,
+            collectors: self.collectors,
+            gate: self.gate,
+            policy: self.policy,
+            configuration: self.configuration,
+            baseline: known.baseline,
+            lease: lease,
+            now: self.now
+        ).run()
+        lease.release()
+        try await self.publish(outcome.result)
+        try await delivery.acknowledge()
+        self.finish(outcome, slow: lease.isSlow)
+        logger.debug(
+            outcome.result.success ? "polled" : "poll failed",
+            metadata: outcome.result.errorCode.map { ["error_code": "\($0.rawValue)"] } ?? [:]
+        )
+    }
+
+    /// The queue may be away for a moment: the result is worth more than a second poll.
+    private func publish(_ result: MetricsResult) async throws {
+        for attempt in 1... {
+            do { return try await self.results.publish(result) } catch {
+                guard attempt < Self.publishAttempts, !(error is CancellationError) else { throw error }
+                try await Task.sleep(for: .milliseconds(100 << attempt))
+            }
+        }
+    }
+
+    private func handBack(_ delivery: Delivery<PollJob>, after delay: Duration, logger: Logger) async {
+        self.count(\.returned)
+        do { try await delivery.reject(delay) } catch {
+            logger.warning("poll job not handed back; it returns after the ack wait", metadata: ["error": "\(error)"])
+        }
+    }
+
+    // MARK: - State
+
+    private enum Beginning { case began, busy, sameJob }
+
+    private func begin(_ job: PollJob) -> Beginning {
+        self.state.withLock { state in
+            guard let running = state.inFlight[job.deviceID] else {
+                state.inFlight[job.deviceID] = job.jobID
+                return .began
+            }
+            return running == job.jobID ? .sameJob : .busy
+        }
+    }
+
+    private func end(_ job: PollJob) {
+        self.state.withLock { $0.inFlight[job.deviceID] = nil }
+    }
+
+    private func finish(_ outcome: DevicePoll.Outcome, slow: Bool) {
+        let device = outcome.result.deviceID
+        self.state.withLock { state in
+            if outcome.result.success {
+                state.statistics.succeeded += 1
+            } else {
+                state.statistics.failed += 1
+            }
+            if let baseline = outcome.baseline { state.baselines[device] = baseline }
+            if slow { state.slow.insert(device) } else { state.slow.remove(device) }
+        }
+    }
+
+    private func isFresh(_ job: PollJob) -> Bool {
+        self.now().timeIntervalSince(job.scheduledAt) <= Double(job.interval)
+    }
+
+    private func count(_ counter: WritableKeyPath<Statistics, UInt64>) {
+        self.state.withLock { $0.statistics[keyPath: counter] += 1 }
+    }
+}

@@ -1,0 +1,173 @@
+import Logging
+import NMSCore
+import Synchronization
+import Testing
+
+@testable import NMSPoller
+
+/// A value that tasks share; a local `Mutex` can't be captured by them.
+final class Locked<Value: Sendable>: Sendable {
+    private let mutex: Mutex<Value>
+    init(_ value: Value) { self.mutex = Mutex(value) }
+    @discardableResult
+    func withLock<R: Sendable>(_ body: (inout Value) -> R) -> R { self.mutex.withLock { body(&$0) } }
+}
+
+/// The store's contract in memory; the real one is tested against PostgreSQL in NMSStorageTests.
+final class MemorySuspensions: SuspensionStore, DeviceEventPublisher, Sendable {
+    struct State {
+        var failures: [Int: Int] = [:]
+        var failedHosts: Set<Int> = []
+        var suspended = false
+        var reads = 0
+        var successes = 0
+        var events: [DeviceEvent] = []
+    }
+    let state = Mutex(State())
+
+    private func current(_ state: State, _ device: Int) -> SuspensionState {
+        let failures = state.failures[device, default: 0]
+        return SuspensionState(
+            pairFailures: failures,
+            pairSuspended: failures >= LockoutLimits.failuresPerPair,
+            credentialSuspended: state.suspended,
+            failedHosts: state.failedHosts.count
+        )
+    }
+
+    func suspension(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
+        await Task.yield()
+        return self.state.withLock { state in
+            state.reads += 1
+            return self.current(state, deviceID)
+        }
+    }
+
+    func recordAuthenticationFailure(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
+        await Task.yield()
+        return self.state.withLock { state in
+            state.failures[deviceID, default: 0] += 1
+            state.failedHosts.insert(deviceID)
+            if state.failedHosts.count >= LockoutLimits.failedHosts { state.suspended = true }
+            return self.current(state, deviceID)
+        }
+    }
+
+    func recordAuthenticationSuccess(deviceID: Int, credentialID: Int) async throws {
+        self.state.withLock { state in
+            state.failures[deviceID] = nil
+            state.failedHosts = []
+            state.successes += 1
+        }
+    }
+
+    func publish(_ event: DeviceEvent) async throws { self.state.withLock { $0.events.append(event) } }
+}
+
+@Suite(.timeLimit(.minutes(1))) struct LockoutGuardTests {
+    let store = MemorySuspensions()
+
+    func makeGuard() -> LockoutGuard {
+        LockoutGuard(store: self.store, events: self.store, logger: Logger(label: "test"))
+    }
+
+    @Test func aWrongPasswordOnManyHostsFailsNoMoreThanTheLimit() async {
+        let guardian = self.makeGuard()
+        let attempts = Locked(0)
+        let suspended = Locked(0)
+        await withTaskGroup(of: Void.self) { group in
+            for device in 1...50 {
+                group.addTask {
+                    do {
+                        try await guardian.authenticate(deviceID: device, credentialID: 1) {
+                            attempts.withLock { $0 += 1 }
+                            for _ in 0..<20 { await Task.yield() }
+                            throw PollFailure(.authFailed, "refused")
+                        }
+                    } catch let failure as PollFailure where failure.code == .credentialSuspended {
+                        suspended.withLock { $0 += 1 }
+                    } catch {}
+                }
+            }
+        }
+        #expect(attempts.withLock { $0 } == LockoutLimits.failedHosts)
+        #expect(suspended.withLock { $0 } == 47)
+        #expect(self.store.state.withLock { $0.events } == [DeviceEvent(.credentialUpdated, credentialID: 1)])
+    }
+
+    @Test func aPairIsSuspendedAfterTwoFailures() async throws {
+        let guardian = self.makeGuard()
+        for _ in 1...2 {
+            await #expect(throws: PollFailure(.authFailed, "no")) {
+                try await guardian.authenticate(deviceID: 1, credentialID: 1) { throw PollFailure(.authFailed, "no") }
+            }
+        }
+        let error = await #expect(throws: PollFailure.self) {
+            try await guardian.authenticate(deviceID: 1, credentialID: 1) { Issue.record("must not run") }
+        }
+        #expect(error?.code == .credentialSuspended)
+        // Another host may still try.
+        try await guardian.authenticate(deviceID: 2, credentialID: 1) {}
+    }
+
+    @Test func onlyAuthenticationFailuresCount() async throws {
+        let guardian = self.makeGuard()
+        for device in 1...10 {
+            await #expect(throws: PollFailure(.timeout, "t")) {
+                try await guardian.authenticate(deviceID: device, credentialID: 1) { throw PollFailure(.timeout, "t") }
+            }
+        }
+        try await guardian.authenticate(deviceID: 1, credentialID: 1) {}
+    }
+
+    @Test func aSuccessBetweenFailuresKeepsTheCredential() async throws {
+        let guardian = self.makeGuard()
+        for device in 1...10 {
+            try? await guardian.authenticate(deviceID: device, credentialID: 1) { throw PollFailure(.authFailed, "") }
+            try await guardian.authenticate(deviceID: 100 + device, credentialID: 1) {}
+        }
+        #expect(self.store.state.withLock { $0.suspended } == false)
+    }
+
+    @Test func aProvenCredentialSignsInManyAtOnceAndWritesNothing() async throws {
+        let guardian = self.makeGuard()
+        try await guardian.authenticate(deviceID: 1, credentialID: 1) {}
+        let peak = Locked((now: 0, highest: 0))
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for device in 2...100 {
+                group.addTask {
+                    try await guardian.authenticate(deviceID: device, credentialID: 1) {
+                        peak.withLock { $0 = ($0.now + 1, max($0.highest, $0.now + 1)) }
+                        for _ in 0..<50 { await Task.yield() }
+                        peak.withLock { $0.now -= 1 }
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
+        let highest = peak.withLock { $0.highest }
+        #expect(highest > LockoutLimits.failedHosts && highest <= LockoutGuard.concurrentSignIns)
+        #expect(self.store.state.withLock { $0.successes } == 1)
+    }
+
+    @Test func aCancelledWaiterLeaves() async throws {
+        let guardian = self.makeGuard()
+        let (gate, open) = AsyncStream<Void>.makeStream()
+        let running = Locked(0)
+        let holders = (1...3).map { device in
+            Task {
+                try await guardian.authenticate(deviceID: device, credentialID: 1) {
+                    running.withLock { $0 += 1 }
+                    for await _ in gate {}
+                }
+            }
+        }
+        while running.withLock({ $0 }) < 3 { await Task.yield() }
+        let waiter = Task { try await guardian.authenticate(deviceID: 9, credentialID: 1) { Issue.record("ran") } }
+        for _ in 0..<100 { await Task.yield() }
+        waiter.cancel()
+        await #expect(throws: CancellationError.self) { try await waiter.value }
+        open.finish()
+        for holder in holders { try await holder.value }
+    }
+}

@@ -1,0 +1,321 @@
+import Foundation
+import Logging
+import NMSCollectors
+import NMSCore
+import Synchronization
+import Testing
+
+@testable import NMSPoller
+
+/// Queue, inventory and hosts in memory.
+private final class World: PollJobSource, PollTargetSource, MetricsResultPublisher, Collector, AuthenticationGate,
+    Sendable
+{
+    enum Behaviour: Sendable {
+        case answers
+        case fails(PollErrorCode)
+        case stalls
+        case lacksNetwork
+        case reboots
+        case countersReset
+    }
+
+    struct State {
+        var behaviour: [Int: Behaviour] = [:]
+        var results: [MetricsResult] = []
+        var acknowledged: [String] = []
+        var rejected: [String] = []
+        var samples: [Int: Int] = [:]
+        var publishFailures = 0
+        var events: [String] = []
+    }
+    struct Refused: Error {}
+
+    let state = Mutex(State())
+    let stream: AsyncStream<Delivery<PollJob>>
+    let jobs: AsyncStream<Delivery<PollJob>>.Continuation
+    let credentials: [DecryptedCredential]
+
+    init(credentials: [Int] = [1]) {
+        (self.stream, self.jobs) = AsyncStream.makeStream()
+        self.credentials = credentials.map {
+            DecryptedCredential(
+                credential: Credential(
+                    id: $0,
+                    name: "c\($0)",
+                    type: .winrmNTLM,
+                    username: "u",
+                    createdAt: .now,
+                    updatedAt: .now
+                ),
+                password: Secret("p")
+            )
+        }
+    }
+
+    func deliver(_ job: PollJob) {
+        self.jobs.yield(
+            Delivery(
+                message: job,
+                deliveryCount: 1,
+                acknowledge: {
+                    self.state.withLock {
+                        $0.acknowledged.append(job.jobID); $0.events.append("ack")
+                    }
+                },
+                reject: { _ in self.state.withLock { $0.rejected.append(job.jobID) } },
+                extend: {},
+                bury: { _ in }
+            )
+        )
+    }
+
+    func pollJobs(partitions: Set<Int>, maxOutstanding: Int) async throws -> AsyncStream<Delivery<PollJob>> {
+        self.stream
+    }
+
+    func pollTarget(deviceID: Int) async throws -> PollTarget? {
+        guard deviceID < 1000 else { return nil }
+        let device = Device(
+            id: deviceID,
+            ip: "127.1.0.1",
+            status: .provisioned,
+            pollingInterval: 60,
+            createdAt: .now,
+            updatedAt: .now
+        )
+        return PollTarget(device: device, credentials: self.credentials)
+    }
+
+    func publish(_ result: MetricsResult) async throws {
+        try self.state.withLock { state in
+            if state.publishFailures > 0 {
+                state.publishFailures -= 1
+                throw Refused()
+            }
+            state.results.append(result)
+            state.events.append("result")
+        }
+    }
+
+    func authenticate<Result: Sendable>(
+        deviceID: Int,
+        credentialID: Int,
+        attempt: @Sendable () async throws -> Result
+    ) async throws -> Result { try await attempt() }
+
+    let name = "memory"
+    func supports(_ type: CredentialType) -> Bool { true }
+    func forget(deviceID: Int) async {}
+    func forget(credentialID: Int) async {}
+    func shutDown() async {}
+
+    func sample(_ target: CollectorTarget, groups: Set<CounterGroup>) async throws -> RawSample {
+        let (count, behaviour) = self.state.withLock { state in
+            state.samples[target.deviceID, default: 0] += 1
+            return (state.samples[target.deviceID]!, state.behaviour[target.deviceID] ?? .answers)
+        }
+        var boot = Date(timeIntervalSince1970: 1_764_000_000)
+        var ticks = UInt64(count)
+        var sample = RawSample()
+        switch behaviour {
+        case .fails(let code):
+            if target.credential.credential.id == self.credentials[0].credential.id {
+                throw PollFailure(code, "as told")
+            }
+        case .stalls: try await Task.sleep(for: .seconds(3600))
+        case .reboots: boot += Double(count) * 1000
+        case .countersReset: ticks %= 100
+        case .answers, .lacksNetwork: break
+        }
+        if groups.contains(.system) {
+            sample.system = .success(
+                SystemReading(memoryTotalBytes: 1000, memoryFreeBytes: 250, processCount: 7, bootTime: boot)
+            )
+            sample.disk = .success(DiskReading(totalBytes: 100, freeBytes: 50))
+            sample.identity = HostIdentity(hostname: "h", os: "o", build: "b")
+        }
+        // One second a sample, a quarter of it busy.
+        sample.processor = .success(
+            ProcessorReading(idle100ns: ticks * 7_500_000, timestamp100ns: ticks * 10_000_000)
+        )
+        if case .lacksNetwork = behaviour {
+            sample.network = .failure(PollFailure(.wmiError, "no such class"))
+        } else {
+            let interface = NetworkReading.Interface(
+                name: "n",
+                bytesReceived: ticks * 10,
+                bytesSent: ticks * 20,
+                timestamp: ticks * 1000,
+                frequency: 1000
+            )
+            sample.network = .success(NetworkReading(interfaces: [interface]))
+        }
+        return sample
+    }
+}
+
+@Suite(.timeLimit(.minutes(1))) struct PollerTests {
+    private func poller(_ world: World, workers: Int = 4, timeout: Duration = .seconds(30)) -> Poller {
+        var configuration = Poller.Configuration()
+        configuration.workerCount = workers
+        configuration.timeout = timeout
+        configuration.secondSampleDelay = .milliseconds(1)
+        return Poller(
+            configuration: configuration,
+            source: world,
+            targets: world,
+            collectors: CollectorRegistry([world]),
+            gate: world,
+            results: world,
+            policy: TargetPolicy(),
+            logger: Logger(label: "test")
+        )
+    }
+
+    private func job(_ device: Int, _ id: String = UUID().uuidString, age: Double = 0) -> PollJob {
+        PollJob(
+            jobID: id,
+            deviceID: device,
+            credentialID: 1,
+            scheduledAt: Date(timeIntervalSinceNow: -age),
+            interval: 60
+        )
+    }
+
+    /// Delivers the jobs one after another, each when the one before is settled, then stops the poller.
+    @discardableResult
+    private func run(_ world: World, _ poller: Poller, jobs: [PollJob]) async throws -> [MetricsResult] {
+        let running = Task { try await poller.run(drain: .milliseconds(200)) }
+        for (index, job) in jobs.enumerated() {
+            world.deliver(job)
+            while world.state.withLock({ $0.acknowledged.count + $0.rejected.count }) <= index {
+                try await Task.sleep(for: .milliseconds(1))
+            }
+        }
+        poller.stop()
+        try await running.value
+        return world.state.withLock { $0.results }
+    }
+
+    @Test func theFirstRowIsAlreadyReal() async throws {
+        let world = World()
+        let results = try await self.run(world, self.poller(world), jobs: [self.job(1, "j1")])
+        let metrics = try #require(results.first?.metrics)
+        #expect(results.count == 1 && results[0].success && results[0].errorCode == nil)
+        #expect(metrics.cpu.usagePercent == 25)
+        #expect(metrics.network.bytesSentPerSec == 20 && metrics.network.bytesRecvPerSec == 10)
+        #expect(metrics.memory.usedBytes == 750 && metrics.disk.usagePercent == 50 && metrics.processCount == 7)
+        #expect(metrics.jobID == "j1" && metrics.timestamp == results[0].timestamp)
+        #expect(results[0].identity == HostIdentity(hostname: "h", os: "o", build: "b"))
+        #expect(world.state.withLock { $0.samples[1] } == 2)
+    }
+
+    @Test func aLaterPollTakesOneSample() async throws {
+        let world = World()
+        let results = try await self.run(world, self.poller(world), jobs: [self.job(1), self.job(1), self.job(1)])
+        #expect(results.count == 3)
+        #expect(results.allSatisfy { $0.metrics?.cpu.usagePercent == 25 })
+        #expect(world.state.withLock { $0.samples[1] } == 4)
+    }
+
+    @Test func aRebootOrAResetGivesNullAndNeverASpike() async throws {
+        for behaviour in [World.Behaviour.reboots, .countersReset] {
+            let world = World()
+            let poller = self.poller(world)
+            world.state.withLock { $0.samples[1] = 500 }
+            let running = Task { try await poller.run(drain: .milliseconds(200)) }
+            world.deliver(self.job(1))
+            while world.state.withLock({ $0.acknowledged.isEmpty }) { try await Task.sleep(for: .milliseconds(1)) }
+            world.state.withLock { $0.behaviour[1] = behaviour }
+            world.deliver(self.job(1))
+            while world.state.withLock({ $0.acknowledged.count }) < 2 { try await Task.sleep(for: .milliseconds(1)) }
+            poller.stop()
+            try await running.value
+            let last = try #require(world.state.withLock { $0.results.last?.metrics })
+            #expect(last.cpu.usagePercent == nil)
+            #expect(last.network.bytesSentPerSec == nil && last.network.utilizationPercent == nil)
+            #expect(last.memory.usedBytes == 750)
+        }
+    }
+
+    @Test func theJobIsAcknowledgedOnlyAfterItsResultIsStored() async throws {
+        let world = World()
+        world.state.withLock { $0.publishFailures = 2 }
+        try await self.run(world, self.poller(world), jobs: [self.job(1)])
+        #expect(world.state.withLock { $0.events } == ["result", "ack"])
+    }
+
+    @Test func aResultThatCannotBePublishedHandsTheJobBack() async throws {
+        let world = World()
+        world.state.withLock { $0.publishFailures = 1000 }
+        try await self.run(world, self.poller(world), jobs: [self.job(1, "j")])
+        #expect(world.state.withLock { $0.rejected } == ["j"])
+        #expect(world.state.withLock { $0.acknowledged.isEmpty })
+    }
+
+    @Test func staleAndOrphanedJobsDoNothing() async throws {
+        let world = World()
+        let poller = self.poller(world)
+        let results = try await self.run(world, poller, jobs: [self.job(1, age: 61), self.job(5000)])
+        #expect(results.isEmpty)
+        #expect(poller.statistics.stale == 1 && poller.statistics.orphaned == 1)
+        #expect(world.state.withLock { $0.samples.isEmpty && $0.acknowledged.count == 2 })
+    }
+
+    @Test func overlappingJobsOfADeviceAreSkippedAndCounted() async throws {
+        let world = World()
+        world.state.withLock { $0.behaviour[1] = .stalls }
+        let poller = self.poller(world)
+        let running = Task { try await poller.run(drain: .milliseconds(50)) }
+        world.deliver(self.job(1, "first"))
+        while world.state.withLock({ $0.samples[1] }) == nil { try await Task.sleep(for: .milliseconds(1)) }
+        world.deliver(self.job(1, "second"))
+        while world.state.withLock({ $0.acknowledged }) != ["second"] { try await Task.sleep(for: .milliseconds(1)) }
+        world.deliver(self.job(1, "first"))  // delivered again while it runs: left to the running one
+        poller.stop()
+        try await running.value
+        #expect(poller.statistics.overlapping == 1)
+        // What was not finished within the drain time goes back to the queue.
+        #expect(world.state.withLock { $0.rejected } == ["first"])
+        #expect(world.state.withLock { $0.results.isEmpty })
+    }
+
+    @Test func aHostThatNeverAnswersIsATimeoutAndOthersGoOn() async throws {
+        let world = World()
+        world.state.withLock { $0.behaviour[1] = .stalls }
+        let poller = self.poller(world, workers: 2, timeout: .milliseconds(100))
+        let running = Task { try await poller.run() }
+        world.deliver(self.job(1))
+        for device in 2...20 { world.deliver(self.job(device)) }
+        while world.state.withLock({ $0.results.count }) < 20 { try await Task.sleep(for: .milliseconds(5)) }
+        poller.stop()
+        try await running.value
+        let results = world.state.withLock { $0.results }
+        #expect(results.last?.deviceID == 1 && results.last?.errorCode == .timeout && results.last?.success == false)
+        #expect(results.dropLast().allSatisfy { $0.success })
+    }
+
+    @Test func aMissingGroupLeavesTheOthers() async throws {
+        let world = World()
+        world.state.withLock { $0.behaviour[1] = .lacksNetwork }
+        let results = try await self.run(world, self.poller(world), jobs: [self.job(1)])
+        #expect(results[0].success && results[0].errorCode == .countersMissing)
+        #expect(results[0].error == "network: no such class")
+        #expect(results[0].metrics?.cpu.usagePercent == 25)
+        #expect(results[0].metrics?.network == DeviceMetrics.Network())
+    }
+
+    @Test func theNextCredentialIsTriedAndTheFirstFailureIsReported() async throws {
+        let world = World(credentials: [4, 9])
+        world.state.withLock { $0.behaviour[1] = .fails(.connectionRefused) }
+        let good = try await self.run(world, self.poller(world), jobs: [self.job(1)])
+        #expect(good[0].success && good[0].credentialID == 9)
+
+        let alone = World(credentials: [4])
+        alone.state.withLock { $0.behaviour[1] = .fails(.accessDenied) }
+        let bad = try await self.run(alone, self.poller(alone), jobs: [self.job(1)])
+        #expect(!bad[0].success && bad[0].errorCode == .accessDenied && bad[0].credentialID == 4)
+        #expect(bad[0].metrics == nil)
+    }
+}
