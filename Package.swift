@@ -79,7 +79,7 @@ let package = Package(
         .target(name: "Bcrypt", dependencies: ["CLibcrypt"]),
 
         // MARK: NMSlite, in the order data flows.
-        .target(name: "NMSCore"),
+        .target(name: "NMSCore", exclude: ["README.md"]),
         .target(
             name: "NMSScheduler",
             dependencies: [
@@ -137,6 +137,17 @@ let package = Package(
                 .product(name: "SwiftASN1", package: "swift-asn1"),
                 .product(name: "X509", package: "swift-certificates"),
                 .product(name: "Yams", package: "Yams"),
+            ],
+            exclude: ["README.md"]
+        ),
+        .testTarget(
+            name: "NMSRuntimeTests",
+            dependencies: [
+                "NMSCore", "NMSRuntime",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "SwiftASN1", package: "swift-asn1"),
+                .product(name: "X509", package: "swift-certificates"),
             ]
         ),
         .executableTarget(
