@@ -14,8 +14,10 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-certificates", from: "1.21.1"),
         .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
@@ -76,7 +78,7 @@ let package = Package(
             dependencies: ["CLibpq", "Supervision", .product(name: "Logging", package: "swift-log")],
             exclude: ["README.md"]
         ),
-        .target(name: "Bcrypt", dependencies: ["CLibcrypt"]),
+        .target(name: "Bcrypt", dependencies: ["CLibcrypt"], exclude: ["README.md"]),
 
         // MARK: NMSlite, in the order data flows.
         .target(name: "NMSCore", exclude: ["README.md"]),
@@ -117,16 +119,21 @@ let package = Package(
         .target(
             name: "NMSAPI",
             dependencies: [
-                "Bcrypt", "NMSCore", "NMSStorage",
+                "Bcrypt", "NMSCore", "NMSStorage", "Postgres",
                 .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "HummingbirdHTTP2", package: "hummingbird"),
-                .product(name: "HummingbirdTLS", package: "hummingbird"),
                 .product(name: "JWTKit", package: "jwt-kit"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
-            ]
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+            ],
+            exclude: ["README.md"]
         ),
         .target(
             name: "NMSRuntime",
@@ -223,6 +230,22 @@ let package = Package(
             exclude: ["README.md"]
         ),
         .testTarget(name: "PostgresTests", dependencies: ["Postgres", "PostgresTestSupport"]),
+
+        // MARK: Tests of the API.
+        .testTarget(name: "BcryptTests", dependencies: ["Bcrypt"]),
+        .testTarget(
+            name: "NMSAPITests",
+            dependencies: [
+                "Bcrypt", "NMSAPI", "NMSCore", "NMSStorage", "Postgres", "PostgresTestSupport",
+                .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "HTTPTypes", package: "swift-http-types"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdTesting", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "X509", package: "swift-certificates"),
+            ]
+        ),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,134 @@
+internal import HTTPTypes
+internal import Hummingbird
+internal import NMSCore
+internal import class Foundation.JSONEncoder
+
+/// What an endpoint answers, before it is put into the envelope.
+struct Answer: Sendable {
+    var status: HTTPResponse.Status = .ok
+    var data: any Encodable & Sendable
+
+    static func ok(_ data: any Encodable & Sendable) -> Answer { Answer(data: data) }
+    static func created(_ data: any Encodable & Sendable) -> Answer { Answer(status: .created, data: data) }
+    static func accepted(_ data: any Encodable & Sendable) -> Answer { Answer(status: .accepted, data: data) }
+}
+
+/// `{"success":true,"data":…}`.
+private struct SuccessEnvelope: Encodable {
+    let data: any Encodable
+
+    enum CodingKeys: String, CodingKey { case success, data }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(true, forKey: .success)
+        try self.data.encode(to: container.superEncoder(forKey: .data))
+    }
+}
+
+/// `{"success":false,"error":{"code","message","details"}}`.
+private struct ErrorEnvelope: Encodable {
+    struct Body: Encodable {
+        let code: ServiceError.Code
+        let message: String
+        let details: (any Encodable)?
+
+        enum CodingKeys: String, CodingKey { case code, message, details }
+
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(self.code, forKey: .code)
+            try container.encode(self.message, forKey: .message)
+            guard let details = self.details else { return }
+            try details.encode(to: container.superEncoder(forKey: .details))
+        }
+    }
+
+    let success = false
+    let error: Body
+
+    enum CodingKeys: String, CodingKey { case success, error }
+}
+
+/// Turns answers and errors into responses.
+enum Envelope {
+    static let contentType = "application/json; charset=utf-8"
+
+    static func response(_ answer: Answer) throws -> Response {
+        try self.response(status: answer.status, body: SuccessEnvelope(data: answer.data))
+    }
+
+    static func response(_ error: ServiceError, headers: HTTPFields = [:]) -> Response {
+        var headers = headers
+        if let retryAfter = error.retryAfter { headers[.retryAfter] = String(retryAfter) }
+        // RFC 9110 §15.5.2 demands it.
+        if error.code == .unauthorized { headers[.wwwAuthenticate] = "Bearer realm=\"nmslite\"" }
+        return self.response(
+            code: error.code,
+            message: error.message,
+            details: error.details,
+            headers: headers
+        )
+    }
+
+    static func response(
+        code: ServiceError.Code,
+        message: String,
+        details: (any Encodable)? = nil,
+        headers: HTTPFields = [:]
+    ) -> Response {
+        let envelope = ErrorEnvelope(error: .init(code: code, message: message, details: details))
+        let response = try? self.response(status: code.status, headers: headers, body: envelope)
+        // Strings always encode; a plain status is what is left if they should not.
+        return response ?? Response(status: code.status, headers: headers)
+    }
+
+    /// The bare body of an error, for where there is no request to answer.
+    static func body(_ error: ServiceError) -> ByteBuffer {
+        let body = ErrorEnvelope(error: .init(code: error.code, message: error.message, details: error.details))
+        return (try? NMSJSON.encoder().encode(body)).map { ByteBuffer(bytes: $0) } ?? ByteBuffer()
+    }
+
+    private static func response(
+        status: HTTPResponse.Status,
+        headers: HTTPFields = [:],
+        body: some Encodable
+    ) throws -> Response {
+        var headers = headers
+        headers[.contentType] = self.contentType
+        let data = try NMSJSON.encoder().encode(body)
+        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
+    }
+}
+
+extension ServiceError.Code {
+    /// The status of each code: the contract's table, in one place.
+    var status: HTTPResponse.Status {
+        switch self {
+        case .validationError: .badRequest
+        case .unauthorized: .unauthorized
+        case .forbidden, .targetNotAllowed: .forbidden
+        case .notFound: .notFound
+        case .methodNotAllowed: .methodNotAllowed
+        case .conflict: .conflict
+        case .payloadTooLarge: .contentTooLarge
+        case .unsupportedMediaType: .unsupportedMediaType
+        case .rateLimited: .tooManyRequests
+        case .internalError: .internalServerError
+        case .serviceUnavailable: .serviceUnavailable
+        }
+    }
+}
+
+/// Encodes nil as `null`: fields are never left out.
+@propertyWrapper
+struct OrNull<Value: Encodable & Sendable>: Encodable, Sendable {
+    var wrappedValue: Value?
+
+    init(wrappedValue: Value?) { self.wrappedValue = wrappedValue }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.singleValueContainer()
+        if let value = self.wrappedValue { try container.encode(value) } else { try container.encodeNil() }
+    }
+}

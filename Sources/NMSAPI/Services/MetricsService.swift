@@ -1,0 +1,84 @@
+internal import NMSCore
+package import NMSStorage
+internal import struct Foundation.Date
+
+/// What to read of a device's past.
+struct HistoryRequest {
+    /// The default number of points, and the most.
+    static let defaultLimit = 1_000
+    static let maximumLimit = 10_000
+    /// What is read when `from` is left out, in seconds.
+    static let defaultSpan = 3_600.0
+
+    var from: Date
+    var to: Date
+    var groups: Set<MetricGroup>
+    var limit: Int
+}
+
+/// The parts of a row of metrics.
+enum MetricGroup: String, CaseIterable {
+    case cpu, memory, disk, network
+    case processCount = "process_count"
+}
+
+/// Rows of a device's past, ascending.
+struct MetricsHistory {
+    var deviceID: Int
+    var request: HistoryRequest
+    /// Whether there were more rows than the limit.
+    var truncated: Bool
+    var rows: [DeviceMetrics]
+}
+
+/// Reads metrics (specification §4.4).
+package final class MetricsService: Sendable {
+    private let metrics: MetricsRepository
+    private let devices: DeviceService
+    private let latest: TTLCache<Int, DeviceMetrics>
+
+    /// - Parameter ttl: `cache.metrics_ttl`; new rows end an entry before.
+    package init(
+        metrics: MetricsRepository,
+        devices: DeviceService,
+        ttl: Duration,
+        clocks: APIClocks = APIClocks()
+    ) {
+        self.metrics = metrics
+        self.devices = devices
+        self.latest = TTLCache(ttl: ttl, now: clocks.monotonic)
+    }
+
+    /// The newest row of a device.
+    func latest(deviceID: Int) async throws -> DeviceMetrics {
+        // Asked first, so that a device that was deleted elsewhere has no metrics either.
+        _ = try await self.devices.device(id: deviceID)
+        let row = try await self.latest.value(for: deviceID) { try await self.metrics.latest(deviceID: deviceID) }
+        guard let row else { throw ServiceError(.notFound, "Device \(deviceID) has no metrics yet") }
+        return row
+    }
+
+    func history(deviceID: Int, _ request: HistoryRequest) async throws -> MetricsHistory {
+        _ = try await self.devices.device(id: deviceID)
+        let (rows, truncated) = try await self.metrics.raw(
+            deviceID: deviceID,
+            from: request.from,
+            to: request.to,
+            limit: request.limit
+        )
+        return MetricsHistory(deviceID: deviceID, request: request, truncated: truncated, rows: rows)
+    }
+
+    /// Takes note of an event of this or another instance.
+    func handle(_ event: DeviceEvent) {
+        switch event.event {
+        case .metricsStored:
+            for id in event.deviceIDs ?? [] { self.latest.invalidate(id) }
+        case .deviceDeleted:
+            if let id = event.deviceID { self.latest.invalidate(id) }
+        case .statusChanged, .deviceUpdated, .credentialUpdated: break
+        }
+    }
+
+    func removeExpired() { self.latest.removeExpired() }
+}
