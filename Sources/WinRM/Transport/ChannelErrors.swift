@@ -1,0 +1,61 @@
+import NIOCore
+import NIOHTTP1
+import NIOPosix
+import NIOSSL
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+extension WinRMError {
+    /// Takes an error of connecting.
+    init(connectError error: any Error) {
+        switch error {
+        case let error as WinRMError:
+            self = error
+        case ChannelError.connectTimeout:
+            self = .timedOut(.connecting)
+        case let error as IOError:
+            switch error.errnoCode {
+            case ECONNREFUSED: self = .connectionRefused
+            case ETIMEDOUT: self = .timedOut(.connecting)
+            case ECONNRESET, ECONNABORTED, EPIPE: self = .connectionReset(Self.text(error.errnoCode))
+            default: self = .hostUnreachable(Self.text(error.errnoCode))
+            }
+        default:
+            self = .hostUnreachable("\(type(of: error))")
+        }
+    }
+
+    /// Takes an error of an established channel.
+    init(channelError error: any Error, isReceiving: Bool) {
+        switch error {
+        case let error as WinRMError:
+            self = error
+        case let error as IOError:
+            switch error.errnoCode {
+            case ETIMEDOUT: self = .timedOut(.request)
+            case EHOSTUNREACH, ENETUNREACH: self = .hostUnreachable(Self.text(error.errnoCode))
+            default: self = .connectionReset(Self.text(error.errnoCode))
+            }
+        case HTTPParserError.invalidEOFState, NIOSSLError.uncleanShutdown:
+            self = isReceiving ? .connectionReset("the host closed it in the middle of an answer") : .connectionClosed
+        case let error as NIOHTTPDecoderError where error == .unsolicitedResponse:
+            self = .protocolViolation("an answer that nobody asked for")
+        case let error as HTTPParserError:
+            self = .protocolViolation("not HTTP: \(error)")
+        case is ChannelError:
+            self = .connectionClosed
+        default:
+            self = .connectionReset("\(type(of: error))")
+        }
+    }
+
+    private static func text(_ code: CInt) -> String {
+        String(cString: strerror(code))
+    }
+}
