@@ -100,7 +100,7 @@ let package = Package(
         ),
         .target(
             name: "NMSCollectors",
-            dependencies: ["NMSCore", "WinRM", .product(name: "Logging", package: "swift-log")],
+            dependencies: ["NMSCore", "WinRM", .product(name: "NIOCore", package: "swift-nio")],
             exclude: ["README.md"]
         ),
         .target(

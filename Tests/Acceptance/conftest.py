@@ -1,0 +1,52 @@
+import pytest
+
+from processes import ADMIN_PASSWORD, HOST_PASSWORD, WRONG_PASSWORD, Folder, Server, Winsim
+
+
+@pytest.fixture
+def folder():
+    folder = Folder()
+    yield folder.path
+    folder.remove()
+
+
+@pytest.fixture
+def start(folder, request):
+    """Starts servers and fleets; whatever still runs at the end is stopped, and every log searched for secrets."""
+    started = []
+
+    class Start:
+        @staticmethod
+        def winsim(hosts, *extra, **options):
+            fleet = Winsim(folder, hosts, *extra, **options)
+            started.append(fleet)
+            return fleet
+
+        @staticmethod
+        def server(*arguments, **options):
+            server = Server(folder, *arguments, **options)
+            started.append(server)
+            return server.start()
+
+    yield Start
+    for process in reversed(started):
+        if process.child is not None and process.child.process.poll() is None:
+            process.stop()
+    for process in started:
+        if isinstance(process, Server):
+            assert_no_secrets(process)
+
+
+def assert_no_secrets(server):
+    """No password, token, key or authorization header stands in a server's log, at debug level."""
+    text = server.log.read_text(errors="replace")
+    secrets = {ADMIN_PASSWORD, HOST_PASSWORD, WRONG_PASSWORD}
+    for file in (server.data / "secrets").glob("*") if (server.data / "secrets").exists() else []:
+        secrets.add(file.read_text(errors="replace").strip())
+    token = server.data / "nats" / "token"
+    if token.exists():
+        secrets.add(token.read_text().strip())
+    for secret in secrets:
+        assert secret and secret not in text, f"a secret stands in {server.log.name}"
+    for mark in ("eyJ", "Bearer ", "Authorization:", "TlRMTVNTUA", "password=", "\"password\":\""):
+        assert mark not in text, f"{mark!r} stands in {server.log.name}"
