@@ -1,0 +1,56 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Fuzzing has a package of its own: its targets are built with sanitizers, which no other build wants.
+// The rooms under test are the real sources, reached through the links in Rooms/, so that `package` access works.
+
+/// Coverage for libFuzzer and AddressSanitizer; optimised, with all of Swift's run-time checks.
+let instrumentation: [SwiftSetting] = [
+    .unsafeFlags(["-sanitize=fuzzer,address"]),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+]
+
+/// A room of the main package, instrumented.
+func room(_ name: String, dependencies: [Target.Dependency]) -> Target {
+    .target(
+        name: name,
+        dependencies: dependencies,
+        path: "Rooms/\(name)",
+        exclude: ["README.md"],
+        swiftSettings: instrumentation
+    )
+}
+
+/// One fuzz target: an executable whose `main.swift` calls `fuzz`.
+func fuzzTarget(_ name: String, of room: String, dependencies: [Target.Dependency] = []) -> Target {
+    .executableTarget(
+        name: name,
+        dependencies: [.target(name: room), "Driver"] + dependencies,
+        path: "\(room)/\(name)",
+        swiftSettings: instrumentation,
+        // gold, the default here, fails on the debug information of sanitized objects.
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address", "-use-ld=lld"])]
+    )
+}
+
+let package = Package(
+    name: "nmslite-fuzzing",
+    platforms: [.macOS(.v15)],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2")
+    ],
+    targets: [
+        .target(name: "CLibFuzzer", path: "CLibFuzzer"),
+        .target(name: "Driver", dependencies: ["CLibFuzzer"], path: "Driver", swiftSettings: instrumentation),
+
+        // MARK: SSP
+        room("SSP", dependencies: [.product(name: "Crypto", package: "swift-crypto")]),
+        fuzzTarget("FuzzNTLMMessages", of: "SSP"),
+        fuzzTarget("FuzzNTLMAccept", of: "SSP"),
+        fuzzTarget("FuzzSPNEGOTokens", of: "SSP"),
+        fuzzTarget("FuzzSPNEGOExchange", of: "SSP"),
+    ],
+    swiftLanguageModes: [.v6]
+)
