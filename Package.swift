@@ -182,7 +182,8 @@ let package = Package(
                 .product(name: "SwiftASN1", package: "swift-asn1"),
                 .product(name: "X509", package: "swift-certificates"),
                 .product(name: "Yams", package: "Yams"),
-            ]
+            ],
+            exclude: ["README.md"]
         ),
         .executableTarget(
             name: "winsim",
@@ -190,6 +191,14 @@ let package = Package(
                 "WindowsSimulator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
+
+        .testTarget(
+            name: "WindowsSimulatorTests",
+            dependencies: [
+                "SSP", "WinRM", "WindowsSimulator",
+                .product(name: "NIOCore", package: "swift-nio"),
             ]
         ),
 

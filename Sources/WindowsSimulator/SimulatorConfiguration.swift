@@ -1,0 +1,52 @@
+/// What a fleet is and how its hosts behave.
+package struct SimulatorConfiguration: Sendable {
+    /// How the hosts' WinRM service is set up; the defaults are Windows' own.
+    package struct Service: Sendable, Hashable {
+        /// Offers Basic: over HTTPS, and over HTTP if unencrypted traffic is allowed.
+        package var offersBasic = false
+        /// Offers Negotiate with NTLM.
+        package var offersNegotiate = true
+        /// Takes requests over HTTP that are not sealed.
+        package var allowsUnencrypted = false
+        /// Refuses NTLM over HTTPS without the binding to the certificate (`CbtHardeningLevel=Strict`).
+        package var requiresChannelBinding = false
+        /// HTTP.sys closes a connection that is idle for these seconds.
+        package var keepAliveTimeout = 120.0
+        /// `MaxEnvelopeSizekb`: larger requests get 413.
+        package var maximumRequestBytes = 512_000
+
+        package init() {}
+    }
+
+    /// Consecutive addresses, one for each host.
+    package var addresses: AddressRange
+    package var user = "Administrator"
+    package var password: String
+    package var fleet: HostProfile.Fleet
+    package var service = Service()
+    /// Nil for no listener.
+    package var httpPort: Int? = 5_985
+    package var httpsPort: Int? = 5_986
+    /// Nil for no truth endpoint, 0 for any free port.
+    package var truthPort: Int? = 9_099
+    /// A fault file's text.
+    package var faults: String?
+    /// Above so many hosts, one listener on the wildcard address serves all of them.
+    package var maximumListeningAddresses = 2_000
+    package var threads = 2
+
+    package init(addresses: AddressRange, password: String, fleet: HostProfile.Fleet) {
+        self.addresses = addresses
+        self.password = password
+        self.fleet = fleet
+    }
+}
+
+/// A simulator that cannot start.
+package struct SimulatorError: Error, Sendable, CustomStringConvertible {
+    package let description: String
+
+    package init(_ description: String) {
+        self.description = description
+    }
+}
