@@ -16,6 +16,10 @@ package struct NTLMAcceptor: Sendable {
         package var version: NTLMVersion
         /// Clients must be bound to this channel; nil accepts any binding and none.
         package var requiredChannelBindings: ChannelBindings?
+        /// Lets clients in that are bound to no channel at all, while a binding to another one is still refused.
+        ///
+        /// This is what Windows calls relaxed checking, the default of its WinRM service.
+        package var acceptsUnboundClients: Bool
         /// Refuses clients that send no MIC.
         package var requireMIC: Bool
         /// Puts the time into the challenge, as Windows does since 2008.
@@ -32,6 +36,7 @@ package struct NTLMAcceptor: Sendable {
             dnsTreeName: String? = nil,
             version: NTLMVersion = NTLMVersion(major: 10, minor: 0, build: 17763),
             requiredChannelBindings: ChannelBindings? = nil,
+            acceptsUnboundClients: Bool = false,
             requireMIC: Bool = false,
             offersTimestamp: Bool = true,
             environment: NTLMEnvironment = .system
@@ -43,6 +48,7 @@ package struct NTLMAcceptor: Sendable {
             self.dnsTreeName = dnsTreeName
             self.version = version
             self.requiredChannelBindings = requiredChannelBindings
+            self.acceptsUnboundClients = acceptsUnboundClients
             self.requireMIC = requireMIC
             self.offersTimestamp = offersTimestamp
             self.environment = environment
@@ -156,15 +162,22 @@ package struct NTLMAcceptor: Sendable {
             throw .micMissing
         }
 
-        if let required = self.configuration.requiredChannelBindings {
-            let bound = info[AVPairs.Identifier.channelBindings] ?? []
-            guard Digests.constantTimeEqual(bound, required.md5) else {
-                throw .channelBindingMismatch
-            }
-        }
+        try self.checkChannelBindings(info[AVPairs.Identifier.channelBindings] ?? [])
         return (
             message.username, message.domain, NTLMSession(exportedSessionKey: exportedKey, role: .server)
         )
+    }
+
+    private func checkChannelBindings(_ bound: [UInt8]) throws(NTLMError) {
+        guard let required = self.configuration.requiredChannelBindings else {
+            return
+        }
+        let isUnbound = bound.allSatisfy { $0 == 0 }
+        guard
+            Digests.constantTimeEqual(bound, required.md5) || (isUnbound && self.configuration.acceptsUnboundClients)
+        else {
+            throw .channelBindingMismatch
+        }
     }
 
     /// The AV pairs inside an NTLMv2 response; throws for NTLMv1, anonymous clients and what cannot be read.

@@ -103,6 +103,17 @@ struct ExchangeTests {
         #expect(throws: NTLMError.channelBindingMismatch) { try unbound.authenticate() }
     }
 
+    @Test("Relaxed checking lets unbound clients in, and no wrongly bound ones")
+    func relaxed() throws {
+        var unbound = Pair(serverBindings: Pair.bindings, acceptsUnboundClients: true)
+        _ = try unbound.authenticate()
+        var bound = Pair(clientBindings: Pair.bindings, serverBindings: Pair.bindings, acceptsUnboundClients: true)
+        _ = try bound.authenticate()
+        let other = ChannelBindings(applicationData: [1])
+        var elsewhere = Pair(clientBindings: other, serverBindings: Pair.bindings, acceptsUnboundClients: true)
+        #expect(throws: NTLMError.channelBindingMismatch) { try elsewhere.authenticate() }
+    }
+
     // MARK: MIC
 
     @Test("Each altered byte of each message is found", arguments: [1, 2, 3])

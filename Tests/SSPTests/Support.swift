@@ -66,7 +66,8 @@ struct Pair {
         clientBindings: ChannelBindings? = nil,
         serverBindings: ChannelBindings? = nil,
         offersTimestamp: Bool = true,
-        requireMIC: Bool = true
+        requireMIC: Bool = true,
+        acceptsUnboundClients: Bool = false
     ) {
         self.initiator = NTLMInitiator(
             credential: NTLMCredential(username: Self.user, password: password, domain: Self.domain, workstation: "WS"),
@@ -80,6 +81,7 @@ struct Pair {
             dnsDomainName: "lab.example",
             dnsTreeName: "example",
             requiredChannelBindings: serverBindings,
+            acceptsUnboundClients: acceptsUnboundClients,
             requireMIC: requireMIC
         )
         configuration.offersTimestamp = offersTimestamp
