@@ -114,6 +114,12 @@ let package = Package(
                 "NMSCore", "Postgres",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
+            ],
+            exclude: ["README.md"],
+            // One file each: embedding takes no directories. `Migrations` is a link to the top level's `migrations`.
+            resources: [
+                .embedInCode("Migrations/000001_init_schema.up.sql"),
+                .embedInCode("Migrations/000001_init_schema.down.sql"),
             ]
         ),
         .target(
@@ -239,6 +245,20 @@ let package = Package(
             exclude: ["README.md"]
         ),
         .testTarget(name: "PostgresTests", dependencies: ["Postgres", "PostgresTestSupport"]),
+        .target(
+            name: "NMSStorageTestSupport",
+            dependencies: [
+                "NMSStorage", "Postgres", "PostgresTestSupport", .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Tests/NMSStorageTestSupport"
+        ),
+        .testTarget(
+            name: "NMSStorageTests",
+            dependencies: [
+                "NMSCore", "NMSStorage", "NMSStorageTestSupport", "Postgres", "PostgresTestSupport",
+                .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
 
         // MARK: Tests of the API.
         .testTarget(name: "BcryptTests", dependencies: ["Bcrypt"]),

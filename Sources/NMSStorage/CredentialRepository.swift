@@ -14,9 +14,16 @@ package struct NewCredential: Sendable {
     package var allowedTargets: [CIDRBlock]
 
     package init(
-        name: String, type: CredentialType, username: String, password: Secret, domain: String? = nil,
-        port: Int? = nil, useSSL: Bool = false, tlsVerify: TLSVerification = .full,
-        allowUnencryptedBasic: Bool = false, allowedTargets: [CIDRBlock] = []
+        name: String,
+        type: CredentialType,
+        username: String,
+        password: Secret,
+        domain: String? = nil,
+        port: Int? = nil,
+        useSSL: Bool = false,
+        tlsVerify: TLSVerification = .full,
+        allowUnencryptedBasic: Bool = false,
+        allowedTargets: [CIDRBlock] = []
     ) {
         self.name = name
         self.type = type
@@ -59,25 +66,228 @@ package struct CredentialRepository: Sendable {
     }
 
     /// Names are unique, compared without case. - Throws: ``StorageError/duplicate(field:value:)`` for `name`.
-    package func create(_ credential: NewCredential) async throws -> Credential { fatalError() }
-    package func credential(id: Int) async throws -> Credential? { fatalError() }
-    package func list(limit: Int, offset: Int) async throws -> Page<Credential> { fatalError() }
-    package func update(id: Int, _ changes: CredentialChanges) async throws -> Credential? { fatalError() }
-    /// false when there was none. - Throws: ``StorageError/inUse(deviceIDs:)``.
-    package func delete(id: Int) async throws -> Bool { fatalError() }
-    /// Ends the credential's suspension and that of every pair of it. nil when there is no such credential.
-    package func resume(id: Int) async throws -> Credential? { fatalError() }
-    package func decrypted(id: Int) async throws -> DecryptedCredential? { fatalError() }
-    /// The device's usable credentials: the one that worked last first, then by priority.
-    package func decrypted(forDevice deviceID: Int) async throws -> [DecryptedCredential] { fatalError() }
-    /// Devices that use the credential.
-    package func deviceIDs(using id: Int) async throws -> [Int] { fatalError() }
-}
-
-extension CredentialRepository: SuspensionStore {
-    package func suspension(deviceID: Int, credentialID: Int) async throws -> SuspensionState { fatalError() }
-    package func recordAuthenticationFailure(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
-        fatalError()
+    package func create(_ credential: NewCredential) async throws -> Credential {
+        try await Self.mappingDuplicates(of: credential.name) {
+            try await self.pool.withTransaction { connection in
+                // The ciphertext is tied to the row's id, so the id comes first.
+                let reserved = try await connection.query(
+                    "SELECT nextval(pg_get_serial_sequence('credentials', 'id')) AS id"
+                )
+                let id: Int = try reserved[0].value("id")
+                let rows = try await connection.query(
+                    """
+                    INSERT INTO credentials (id, name, credential_type, username, encrypted_password, domain, port,
+                        use_ssl, tls_verify, allow_unencrypted_basic, allowed_targets)
+                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::text[]::cidr[])
+                    RETURNING \(Self.columns)
+                    """,
+                    [
+                        id, credential.name, credential.type.rawValue, credential.username,
+                        try self.cipher.seal(credential.password, credentialID: id), credential.domain,
+                        credential.port, credential.useSSL, credential.tlsVerify.rawValue,
+                        credential.allowUnencryptedBasic, credential.allowedTargets.map(\.description),
+                    ]
+                )
+                return try Self.credential(rows[0])
+            }
+        }
     }
-    package func recordAuthenticationSuccess(deviceID: Int, credentialID: Int) async throws { fatalError() }
+
+    package func credential(id: Int) async throws -> Credential? {
+        guard let id = Int32(exactly: id) else { return nil }
+        let rows = try await self.pool.read("SELECT \(Self.columns) FROM credentials WHERE id = $1", [id])
+        return try rows.first.map(Self.credential)
+    }
+
+    /// By id.
+    package func list(limit: Int, offset: Int) async throws -> Page<Credential> {
+        let total = try await self.pool.read("SELECT count(*) AS total FROM credentials")
+        let rows = try await self.pool.read(
+            "SELECT \(Self.columns) FROM credentials ORDER BY id LIMIT $1 OFFSET $2",
+            [max(0, limit), max(0, offset)]
+        )
+        return Page(
+            items: try rows.map(Self.credential),
+            total: try total[0].value("total"),
+            limit: limit,
+            offset: offset
+        )
+    }
+
+    /// nil when there is no such credential.
+    ///
+    /// A given password is stored with a fresh ciphertext. It, another user name or another domain ends the suspension
+    /// of the credential and of all its pairs.
+    /// - Throws: ``StorageError/duplicate(field:value:)`` for `name`.
+    package func update(id: Int, _ changes: CredentialChanges) async throws -> Credential? {
+        guard Int32(exactly: id) != nil else { return nil }
+        return try await Self.mappingDuplicates(of: changes.name ?? "") {
+            try await self.pool.withTransaction { connection in
+                let found = try await connection.query(
+                    "SELECT username, domain FROM credentials WHERE id = $1 FOR NO KEY UPDATE",
+                    [id]
+                )
+                guard let old = found.first else { return nil }
+                let username: String = try old.value("username")
+                let domain: String? = try old.optional("domain")
+                if changes.password != nil || changes.username.map({ $0 != username }) == true
+                    || changes.domain.map({ $0 != domain }) == true
+                {
+                    try await Self.endSuspensions(of: id, connection)
+                }
+                return try await self.store(changes, id: id, connection)
+            }
+        }
+    }
+
+    /// false when there was none. - Throws: ``StorageError/inUse(deviceIDs:)``.
+    package func delete(id: Int) async throws -> Bool {
+        guard Int32(exactly: id) != nil else { return false }
+        return try await self.pool.withTransaction { connection in
+            // The lock keeps devices from choosing the credential meanwhile.
+            let found = try await connection.query("SELECT id FROM credentials WHERE id = $1 FOR UPDATE", [id])
+            guard !found.isEmpty else { return false }
+            let users = try await connection.query(Self.usersQuery, [id])
+            guard users.isEmpty else {
+                throw StorageError.inUse(deviceIDs: try users.map { try $0.value("device_id") })
+            }
+            return try await connection.query("DELETE FROM credentials WHERE id = $1", [id]).affectedRows > 0
+        }
+    }
+
+    /// Ends the credential's suspension and that of every pair of it. nil when there is no such credential.
+    package func resume(id: Int) async throws -> Credential? {
+        guard Int32(exactly: id) != nil else { return nil }
+        return try await self.pool.withTransaction { connection in
+            let found = try await connection.query("SELECT id FROM credentials WHERE id = $1 FOR NO KEY UPDATE", [id])
+            guard !found.isEmpty else { return nil }
+            try await Self.endSuspensions(of: id, connection)
+            let rows = try await connection.query("SELECT \(Self.columns) FROM credentials WHERE id = $1", [id])
+            return try rows.first.map(Self.credential)
+        }
+    }
+
+    /// Devices that use the credential, ascending.
+    package func deviceIDs(using id: Int) async throws -> [Int] {
+        guard let id = Int32(exactly: id) else { return [] }
+        return try await self.pool.read(Self.usersQuery, [id]).map { try $0.value("device_id") }
+    }
+
+    // MARK: Passwords
+
+    /// - Throws: ``StorageError/undecryptable(credentialID:)``.
+    package func decrypted(id: Int) async throws -> DecryptedCredential? {
+        guard let id = Int32(exactly: id) else { return nil }
+        let rows = try await self.pool.read(
+            "SELECT \(Self.columns), encrypted_password FROM credentials WHERE id = $1",
+            [id]
+        )
+        return try rows.first.map(self.decrypt)
+    }
+
+    /// The device's credentials: the one that worked last first, then by priority.
+    ///
+    /// Suspended ones are among them, with their `status`: the gate before each sign-in decides, by ``suspension(deviceID:credentialID:)``.
+    package func decrypted(forDevice deviceID: Int) async throws -> [DecryptedCredential] {
+        guard let id = Int32(exactly: deviceID) else { return [] }
+        let rows = try await self.pool.read(
+            """
+            SELECT \(Self.columns), encrypted_password FROM credentials
+            JOIN (
+                SELECT credential_id, row_number() OVER (ORDER BY \(Self.trialOrder)) AS position
+                FROM device_credentials AS used WHERE device_id = $1
+            ) AS chosen ON chosen.credential_id = credentials.id
+            ORDER BY chosen.position
+            """,
+            [id]
+        )
+        return try rows.map(self.decrypt)
+    }
+
+    /// How the credentials of a device are tried; `used` is the alias of `device_credentials`.
+    static let trialOrder = "(used.is_active AND used.last_success IS NOT NULL) DESC, used.priority, used.id"
+
+    private static let usersQuery =
+        "SELECT device_id FROM device_credentials WHERE credential_id = $1 ORDER BY device_id"
+
+    // MARK: Rows
+
+    private static let columns = """
+        id, name, credential_type, username, domain, port, use_ssl, tls_verify, allow_unencrypted_basic, \
+        allowed_targets::text[] AS allowed_targets, status, created_at, updated_at
+        """
+
+    private func store(
+        _ changes: CredentialChanges,
+        id: Int,
+        _ connection: PostgresConnection
+    ) async throws -> Credential? {
+        let rows = try await connection.query(
+            """
+            UPDATE credentials SET
+                name = COALESCE($2, name),
+                credential_type = COALESCE($3, credential_type),
+                username = COALESCE($4, username),
+                encrypted_password = COALESCE($5, encrypted_password),
+                domain = CASE WHEN $6 THEN $7 ELSE domain END,
+                port = CASE WHEN $8 THEN $9 ELSE port END,
+                use_ssl = COALESCE($10, use_ssl),
+                tls_verify = COALESCE($11, tls_verify),
+                allow_unencrypted_basic = COALESCE($12, allow_unencrypted_basic),
+                allowed_targets = COALESCE($13::text[]::cidr[], allowed_targets),
+                updated_at = NOW()
+            WHERE id = $1
+            RETURNING \(Self.columns)
+            """,
+            [
+                id, changes.name, changes.type?.rawValue, changes.username,
+                try changes.password.map { try self.cipher.seal($0, credentialID: id) },
+                changes.domain != nil, changes.domain ?? nil, changes.port != nil, changes.port ?? nil,
+                changes.useSSL, changes.tlsVerify?.rawValue, changes.allowUnencryptedBasic,
+                changes.allowedTargets?.map(\.description),
+            ]
+        )
+        return try rows.first.map(Self.credential)
+    }
+
+    private func decrypt(_ row: PostgresRow) throws -> DecryptedCredential {
+        let credential = try Self.credential(row)
+        let password = try self.cipher.open(try row.value("encrypted_password"), credentialID: credential.id)
+        return DecryptedCredential(credential: credential, password: password)
+    }
+
+    private static func credential(_ row: PostgresRow) throws -> Credential {
+        Credential(
+            id: try row.value("id"),
+            name: try row.value("name"),
+            type: try row.enumeration("credential_type"),
+            username: try row.value("username"),
+            domain: try row.optional("domain"),
+            port: try row.optional("port"),
+            useSSL: try row.value("use_ssl"),
+            tlsVerify: try row.enumeration("tls_verify"),
+            allowUnencryptedBasic: try row.value("allow_unencrypted_basic"),
+            allowedTargets: try row.value("allowed_targets", as: [String].self).map { text in
+                // Dropping one silently would allow more than was asked for.
+                guard let block = CIDRBlock(text) else {
+                    throw PostgresError.decoding(column: "allowed_targets", expected: "CIDR", found: text)
+                }
+                return block
+            },
+            status: try row.enumeration("status"),
+            createdAt: try row.value("created_at"),
+            updatedAt: try row.value("updated_at")
+        )
+    }
+
+    private static func mappingDuplicates<Value: Sendable>(
+        of name: String,
+        _ body: () async throws -> Value
+    ) async throws -> Value {
+        do {
+            return try await body()
+        } catch let error as PostgresError where error.sqlState == .uniqueViolation {
+            throw StorageError.duplicate(field: "name", value: name)
+        }
+    }
 }

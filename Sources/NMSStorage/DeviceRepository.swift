@@ -1,5 +1,6 @@
 package import NMSCore
 package import Postgres
+internal import struct Foundation.Date
 
 package struct NewDevice: Sendable {
     package var ip: IPAddress
@@ -23,7 +24,10 @@ package struct DeviceChanges: Sendable {
     package var pollingInterval: Int?
 
     package init(
-        ip: IPAddress? = nil, hostname: String?? = nil, os: String?? = nil, pollingInterval: Int? = nil
+        ip: IPAddress? = nil,
+        hostname: String?? = nil,
+        os: String?? = nil,
+        pollingInterval: Int? = nil
     ) {
         self.ip = ip
         self.hostname = hostname
@@ -72,22 +76,164 @@ package struct DeviceRepository: Sendable {
     package init(pool: PostgresPool) { self.pool = pool }
 
     /// - Throws: ``StorageError/duplicate(field:value:)`` for `ip`.
-    package func create(_ device: NewDevice) async throws -> Device { fatalError() }
-    package func device(id: Int) async throws -> Device? { fatalError() }
-    package func list(_ filter: DeviceFilter) async throws -> Page<Device> { fatalError() }
+    package func create(_ device: NewDevice) async throws -> Device {
+        let rows = try await Self.mappingDuplicates(of: device.ip) {
+            try await self.pool.query(
+                """
+                INSERT INTO devices (ip, hostname, os, polling_interval) VALUES ($1, $2, $3, $4)
+                RETURNING \(Self.columns)
+                """,
+                [
+                    device.ip.description, device.hostname, device.os,
+                    device.pollingInterval ?? Device.defaultPollingInterval,
+                ]
+            )
+        }
+        return try Self.device(rows[0])
+    }
+
+    package func device(id: Int) async throws -> Device? {
+        guard let id = Int32(exactly: id) else { return nil }
+        let rows = try await self.pool.read("SELECT \(Self.columns) FROM devices WHERE id = $1", [id])
+        return try rows.first.map(Self.device)
+    }
+
+    package func list(_ filter: DeviceFilter) async throws -> Page<Device> {
+        let direction = filter.descending ? "DESC" : "ASC"
+        let condition = """
+            ($1::text IS NULL OR status = $1)
+            AND ($2::text IS NULL OR ip ILIKE $2 OR hostname ILIKE $2 OR os ILIKE $2)
+            """
+        let pattern = filter.search.map { "%\(Self.escapedForLike($0))%" }
+        let total = try await self.pool.read(
+            "SELECT count(*) AS total FROM devices WHERE \(condition)",
+            [filter.status?.rawValue, pattern]
+        )
+        let rows = try await self.pool.read(
+            """
+            SELECT \(Self.columns) FROM devices WHERE \(condition)
+            ORDER BY \(filter.sort.expression) \(direction) NULLS LAST, id \(direction) LIMIT $3 OFFSET $4
+            """,
+            [filter.status?.rawValue, pattern, max(0, filter.limit), max(0, filter.offset)]
+        )
+        return Page(
+            items: try rows.map(Self.device),
+            total: try total[0].value("total"),
+            limit: filter.limit,
+            offset: filter.offset
+        )
+    }
+
     /// nil when there is no such device.
-    package func update(id: Int, _ changes: DeviceChanges) async throws -> Device? { fatalError() }
+    package func update(id: Int, _ changes: DeviceChanges) async throws -> Device? {
+        guard let id = Int32(exactly: id) else { return nil }
+        let rows = try await Self.mappingDuplicates(of: changes.ip) {
+            try await self.pool.query(
+                """
+                UPDATE devices SET
+                    ip = COALESCE($2, ip),
+                    hostname = CASE WHEN $3 THEN $4 ELSE hostname END,
+                    os = CASE WHEN $5 THEN $6 ELSE os END,
+                    polling_interval = COALESCE($7, polling_interval),
+                    updated_at = NOW()
+                WHERE id = $1
+                RETURNING \(Self.columns)
+                """,
+                [
+                    id, changes.ip?.description, changes.hostname != nil, changes.hostname ?? nil,
+                    changes.os != nil, changes.os ?? nil, changes.pollingInterval,
+                ]
+            )
+        }
+        return try rows.first.map(Self.device)
+    }
+
     /// Deletes the device and its metrics; false when there was none.
-    package func delete(id: Int) async throws -> Bool { fatalError() }
-    /// Replaces the device's credentials (in order of priority) and, where given, its interval; status becomes
-    /// `provisioned` (failure count and last error reset). nil when there is no such device.
-    /// - Throws: ``StorageError/missing(field:id:)`` for `credential_id`.
-    package func provision(id: Int, credentialIDs: [Int], pollingInterval: Int?) async throws -> Device? { fatalError() }
-    /// Back to `discovered`, credentials removed. nil when there is no such device.
-    package func deprovision(id: Int) async throws -> Device? { fatalError() }
+    package func delete(id: Int) async throws -> Bool {
+        guard let id = Int32(exactly: id) else { return false }
+        return try await self.pool.query("DELETE FROM devices WHERE id = $1", [id]).affectedRows > 0
+    }
+
+    // MARK: Rows
+
+    /// What a ``Device`` is read from; `devices` is the table's name or alias.
+    static let columns = """
+        id, ip, hostname, os, status, polling_interval, last_seen, last_error_code, last_error_message, \
+        last_error_at, created_at, updated_at, \
+        ARRAY(SELECT credential_id FROM device_credentials AS used WHERE used.device_id = devices.id \
+        ORDER BY used.priority, used.id) AS credential_ids
+        """
+
+    static func device(_ row: PostgresRow) throws -> Device {
+        Device(
+            id: try row.value("id"),
+            ip: try row.value("ip"),
+            hostname: try row.optional("hostname"),
+            os: try row.optional("os"),
+            status: try row.enumeration("status"),
+            pollingInterval: try row.value("polling_interval"),
+            lastSeen: try row.optional("last_seen"),
+            lastError: try Self.lastError(row),
+            credentialIDs: try row.value("credential_ids"),
+            createdAt: try row.value("created_at"),
+            updatedAt: try row.value("updated_at")
+        )
+    }
+
+    /// nil also for a code that a newer instance wrote and this one does not know.
+    static func lastError(_ row: PostgresRow) throws -> DeviceError? {
+        guard let text: String = try row.optional("last_error_code"), let code = PollErrorCode(rawValue: text),
+            let at: Date = try row.optional("last_error_at")
+        else { return nil }
+        return DeviceError(code: code, message: try row.optional("last_error_message") ?? code.rawValue, at: at)
+    }
+
+    /// Makes LIKE take `text` literally.
+    static func escapedForLike(_ text: String) -> String {
+        var escaped = ""
+        for character in text.unicodeScalars {
+            if character == "%" || character == "_" || character == "\\" { escaped += "\\" }
+            escaped.unicodeScalars.append(character)
+        }
+        return escaped
+    }
+
+    private static func mappingDuplicates<Value: Sendable>(
+        of ip: IPAddress?,
+        _ body: () async throws -> Value
+    ) async throws -> Value {
+        do {
+            return try await body()
+        } catch let error as PostgresError where error.sqlState == .uniqueViolation {
+            throw StorageError.duplicate(field: "ip", value: ip?.description ?? "")
+        }
+    }
 }
 
-extension DeviceRepository: ScheduleSource {
-    package func schedule() async throws -> [ScheduledDevice] { fatalError() }
-    package func scheduledDevice(id: Int) async throws -> ScheduledDevice? { fatalError() }
+extension DeviceFilter.SortField {
+    /// The column to sort by; addresses in numeric order, names without case.
+    fileprivate var expression: String {
+        switch self {
+        case .id: "id"
+        case .ip: "ip::inet"
+        case .hostname: "lower(hostname)"
+        case .status: "status"
+        case .lastSeen: "last_seen"
+        case .createdAt: "created_at"
+        }
+    }
+}
+
+extension PostgresRow {
+    /// The value of a text column as one of an enumeration's cases.
+    func enumeration<Value: RawRepresentable & Sendable>(
+        _ column: String,
+        as type: Value.Type = Value.self
+    ) throws -> Value where Value.RawValue == String {
+        let text: String = try self.value(column)
+        guard let value = Value(rawValue: text) else {
+            throw PostgresError.decoding(column: column, expected: "\(type)", found: text)
+        }
+        return value
+    }
 }

@@ -1,6 +1,6 @@
+package import struct Foundation.Date
 package import NMSCore
 package import Postgres
-package import struct Foundation.Date
 
 /// Reads metrics rows.
 package struct MetricsRepository: Sendable {
@@ -9,9 +9,69 @@ package struct MetricsRepository: Sendable {
     package init(pool: PostgresPool) { self.pool = pool }
 
     /// The newest row of a device.
-    package func latest(deviceID: Int) async throws -> DeviceMetrics? { fatalError() }
+    package func latest(deviceID: Int) async throws -> DeviceMetrics? {
+        guard let id = Int32(exactly: deviceID) else { return nil }
+        return try await self.pool.read(Self.latestQuery, [id]).first.map(Self.metrics)
+    }
+
     /// Rows with `from` <= timestamp < `to`, ascending, at most `limit`; `truncated` when there were more.
     package func raw(
-        deviceID: Int, from: Date, to: Date, limit: Int
-    ) async throws -> (rows: [DeviceMetrics], truncated: Bool) { fatalError() }
+        deviceID: Int,
+        from: Date,
+        to: Date,
+        limit: Int
+    ) async throws -> (rows: [DeviceMetrics], truncated: Bool) {
+        guard let id = Int32(exactly: deviceID), limit > 0 else { return ([], false) }
+        // One more than asked for tells whether there are more.
+        let rows = try await self.pool.read(Self.rawQuery, [id, from, to, limit + 1])
+        return (try rows.prefix(limit).map(Self.metrics), rows.count > limit)
+    }
+
+    // MARK: Statements
+
+    static let latestQuery = """
+        SELECT \(Self.columns) FROM metrics WHERE device_id = $1 ORDER BY timestamp DESC LIMIT 1
+        """
+
+    static let rawQuery = """
+        SELECT \(Self.columns) FROM metrics WHERE device_id = $1 AND timestamp >= $2 AND timestamp < $3
+        ORDER BY timestamp LIMIT $4
+        """
+
+    private static let columns = """
+        device_id, timestamp, cpu_usage_percent, memory_total_bytes, memory_used_bytes, memory_usage_percent, \
+        disk_total_bytes, disk_used_bytes, disk_usage_percent, net_bytes_sent_per_sec, net_bytes_recv_per_sec, \
+        net_utilization_percent, net_packets_sent, net_packets_recv, net_errors, net_dropped, process_count, \
+        collection_duration_ms, job_id
+        """
+
+    private static func metrics(_ row: PostgresRow) throws -> DeviceMetrics {
+        DeviceMetrics(
+            deviceID: try row.value("device_id"),
+            timestamp: try row.value("timestamp"),
+            cpu: .init(usagePercent: try row.optional("cpu_usage_percent")),
+            memory: .init(
+                totalBytes: try row.optional("memory_total_bytes"),
+                usedBytes: try row.optional("memory_used_bytes"),
+                usagePercent: try row.optional("memory_usage_percent")
+            ),
+            disk: .init(
+                totalBytes: try row.optional("disk_total_bytes"),
+                usedBytes: try row.optional("disk_used_bytes"),
+                usagePercent: try row.optional("disk_usage_percent")
+            ),
+            network: .init(
+                bytesSentPerSec: try row.optional("net_bytes_sent_per_sec"),
+                bytesRecvPerSec: try row.optional("net_bytes_recv_per_sec"),
+                utilizationPercent: try row.optional("net_utilization_percent"),
+                packetsSent: try row.optional("net_packets_sent"),
+                packetsRecv: try row.optional("net_packets_recv"),
+                errors: try row.optional("net_errors"),
+                dropped: try row.optional("net_dropped")
+            ),
+            processCount: try row.optional("process_count"),
+            collectionDurationMs: try row.optional("collection_duration_ms"),
+            jobID: try row.optional("job_id")
+        )
+    }
 }

@@ -13,3 +13,20 @@ package enum StorageError: Error, Sendable, Equatable {
     /// The database's schema is newer than this binary.
     case schemaTooNew(found: Int, supported: Int)
 }
+
+extension StorageError: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .duplicate(let field, let value): "\(field) \(value) is taken"
+        case .inUse(let deviceIDs):
+            "the credential is used by devices \(deviceIDs.map(String.init).joined(separator: ", "))"
+        case .missing(let field, let id): "\(field) \(id) does not exist"
+        case .undecryptable(let credentialID):
+            "the password of credential \(credentialID) does not open with the master key: set it again"
+        case .wrongMasterKey:
+            "the database was made with another master key: start with the key that it was made with"
+        case .schemaTooNew(let found, let supported):
+            "the database has schema version \(found), this binary knows \(supported): start a newer one"
+        }
+    }
+}

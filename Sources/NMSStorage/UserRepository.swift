@@ -1,4 +1,3 @@
-package import NMSCore
 package import Postgres
 package import struct Foundation.Date
 
@@ -32,45 +31,90 @@ package struct UserRepository: Sendable {
     package init(pool: PostgresPool) { self.pool = pool }
 
     /// - Throws: ``StorageError/duplicate(field:value:)`` for `username`.
-    package func create(username: String, passwordHash: String, role: Role) async throws -> User { fatalError() }
+    package func create(username: String, passwordHash: String, role: Role) async throws -> User {
+        do {
+            return try Self.user(
+                try await self.pool.query(Self.insertQuery, [username, passwordHash, role.rawValue])[0]
+            )
+        } catch let error as PostgresError where error.sqlState == .uniqueViolation {
+            throw StorageError.duplicate(field: "username", value: username)
+        }
+    }
+
     /// Creates the first user if there is none at all, under a lock; nil when there already was one.
-    package func createFirst(username: String, passwordHash: String, role: Role) async throws -> User? { fatalError() }
-    package func user(username: String) async throws -> User? { fatalError() }
-    package func user(id: Int) async throws -> User? { fatalError() }
-    package func list() async throws -> [User] { fatalError() }
-    package func count() async throws -> Int { fatalError() }
+    package func createFirst(username: String, passwordHash: String, role: Role) async throws -> User? {
+        try await self.pool.withTransaction { connection in
+            try await connection.query(
+                "SELECT pg_advisory_xact_lock($1)",
+                [AdvisoryLockKey.firstUser.rawValue]
+            )
+            let existing = try await connection.query("SELECT EXISTS (SELECT 1 FROM users) AS found")
+            if try existing[0].value("found") { return nil }
+            return try Self.user(
+                try await connection.query(Self.insertQuery, [username, passwordHash, role.rawValue])[0]
+            )
+        }
+    }
+
+    package func user(username: String) async throws -> User? {
+        try await self.pool.read(
+            "SELECT \(Self.columns) FROM users WHERE lower(username) = lower($1)",
+            [username]
+        ).first.map(Self.user)
+    }
+
+    package func user(id: Int) async throws -> User? {
+        guard let id = Int32(exactly: id) else { return nil }
+        return try await self.pool.read("SELECT \(Self.columns) FROM users WHERE id = $1", [id]).first.map(Self.user)
+    }
+
+    /// By name.
+    package func list() async throws -> [User] {
+        try await self.pool.read("SELECT \(Self.columns) FROM users ORDER BY lower(username)").map(Self.user)
+    }
+
+    package func count() async throws -> Int {
+        try await self.pool.read("SELECT count(*) AS total FROM users")[0].value("total")
+    }
+
     /// Sets the hash and ends every session of the user; false when there is no such user.
-    package func setPassword(username: String, passwordHash: String) async throws -> Bool { fatalError() }
+    package func setPassword(username: String, passwordHash: String) async throws -> Bool {
+        try await self.pool.withTransaction { connection in
+            let rows = try await connection.query(
+                """
+                UPDATE users SET password_hash = $2, updated_at = NOW() WHERE lower(username) = lower($1)
+                RETURNING id
+                """,
+                [username, passwordHash]
+            )
+            guard let id: Int = try rows.first?.value("id") else { return false }
+            try await connection.query(
+                "UPDATE sessions SET revoked_at = NOW() WHERE user_id = $1 AND revoked_at IS NULL",
+                [id]
+            )
+            return true
+        }
+    }
+
     /// Removes the user and every session; false when there is none.
-    package func remove(username: String) async throws -> Bool { fatalError() }
-}
+    package func remove(username: String) async throws -> Bool {
+        try await self.pool.query("DELETE FROM users WHERE lower(username) = lower($1)", [username]).affectedRows > 0
+    }
 
-/// What presenting a refresh token led to.
-package enum RefreshOutcome: Sendable, Equatable {
-    /// The token was good and is now spent; its successor is stored.
-    case rotated(sessionID: String, user: User)
-    /// Unknown or expired.
-    case invalid
-    /// It had been rotated before: its whole session is revoked now.
-    case reused(sessionID: String)
-}
+    static let columns = "id, username, password_hash, role, created_at, updated_at"
 
-/// Sessions: families of refresh tokens, of which only the last is good. Tokens are stored as hashes.
-package struct SessionRepository: Sendable {
-    let pool: PostgresPool
+    private static let insertQuery = """
+        INSERT INTO users (username, password_hash, role) VALUES ($1, $2, $3) RETURNING \(Self.columns)
+        """
 
-    package init(pool: PostgresPool) { self.pool = pool }
-
-    /// Starts a session (a UUID) with its first refresh token.
-    package func create(userID: Int, tokenHash: String, expiresAt: Date) async throws -> String { fatalError() }
-    /// Exchanges a token for its successor in one transaction.
-    package func rotate(
-        tokenHash: String, successorHash: String, successorExpiresAt: Date, now: Date
-    ) async throws -> RefreshOutcome { fatalError() }
-    /// Ends one session. Idempotent.
-    package func revoke(sessionID: String) async throws { fatalError() }
-    /// The user of a session that is alive; nil once it was revoked, expired or its user removed.
-    package func user(sessionID: String, now: Date) async throws -> User? { fatalError() }
-    /// Deletes what expired before `now`; returns how many tokens.
-    package func removeExpired(now: Date) async throws -> Int { fatalError() }
+    static func user(_ row: PostgresRow) throws -> User {
+        User(
+            id: try row.value("id"),
+            username: try row.value("username"),
+            passwordHash: try row.value("password_hash"),
+            role: try row.enumeration("role"),
+            createdAt: try row.value("created_at"),
+            updatedAt: try row.value("updated_at")
+        )
+    }
 }

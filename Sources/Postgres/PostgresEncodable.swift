@@ -106,7 +106,8 @@ extension UInt8: PostgresTextEncodable {
 /// `[UInt8]` is `bytea`; any other array is a one-dimensional SQL array, for `unnest` and `= ANY`.
 extension Array: PostgresEncodable where Element: PostgresTextEncodable {
     package func encodedParameter() throws -> PostgresParameter {
-        if let bytes = self as? [UInt8] { return PostgresParameter(form: .binary(bytes)) }
+        // By type: an empty array of anything casts to an empty array of bytes.
+        if Element.self == UInt8.self, let bytes = self as? [UInt8] { return PostgresParameter(form: .binary(bytes)) }
         var text = "{"
         for (index, element) in self.enumerated() {
             if index > 0 { text += "," }

@@ -1,0 +1,140 @@
+package import struct Foundation.Date
+package import Logging
+package import Postgres
+internal import Synchronization
+
+/// Makes the monthly partitions of `metrics` ahead of time and drops those past retention (specification §5.3).
+///
+/// Safe with several instances: making and dropping happens under an advisory lock, and what exists already is left.
+package final class MetricsPartitions: Sendable {
+    /// How many months beyond the current one are made ahead.
+    package static let monthsAhead = 2
+    /// How long a change waits for running queries before it gives way to them.
+    private static let lockTimeout = "5s"
+    private static let attempts = 5
+    /// Pauses of ``run(retentionDays:clock:now:)`` after a success and after a failure.
+    private static let interval = Duration.seconds(86_400)
+    private static let retryInterval = Duration.seconds(60)
+
+    private let pool: PostgresPool
+    private let logger: Logger
+    private let known = Mutex<Set<MetricsMonth>>([])
+
+    package init(pool: PostgresPool, logger: Logger) {
+        self.pool = pool
+        self.logger = logger
+    }
+
+    /// Makes the partitions of `now`'s month and the next ``monthsAhead``.
+    package func ensureAhead(now: Date) async throws {
+        var months: [MetricsMonth] = []
+        var month = MetricsMonth(now)
+        while let current = month, months.count <= Self.monthsAhead {
+            months.append(current)
+            month = current.next
+        }
+        // Asked for anew each time: another instance may have dropped one, or somebody by hand.
+        self.forget(months)
+        try await self.ensure(Set(months))
+    }
+
+    /// Makes the partitions that are not known to exist.
+    package func ensure(_ months: Set<MetricsMonth>) async throws {
+        let missing = self.known.withLock { months.subtracting($0) }
+        for month in missing.sorted() {
+            try await self.changing { connection in
+                let exists = try await connection.query(
+                    "SELECT to_regclass($1) IS NOT NULL AS found",
+                    [month.partition]
+                )
+                if try exists[0].value("found") { return }
+                // Attaching a finished table, unlike CREATE … PARTITION OF, blocks neither readers nor writers of the
+                // other partitions. Names and bounds are made of numbers only.
+                try await connection.execute(
+                    script: """
+                        CREATE TABLE \(month.partition) (LIKE metrics INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+                        ALTER TABLE metrics ATTACH PARTITION \(month.partition)
+                            FOR VALUES FROM ('\(month.bounds.from)') TO ('\(month.bounds.to)')
+                        """
+                )
+            }
+            self.known.withLock { _ = $0.insert(month) }
+        }
+    }
+
+    /// A row found no partition although one was known: look again next time.
+    func forget(_ months: some Sequence<MetricsMonth>) {
+        self.known.withLock { $0.subtract(months) }
+    }
+
+    /// Drops every partition all of whose rows are older than `retentionDays`: whole months, so that rows live up to 31
+    /// days longer. Returns what was dropped, ascending.
+    @discardableResult
+    package func dropExpired(now: Date, retentionDays: Int) async throws -> [MetricsMonth] {
+        let horizon = now.addingTimeInterval(-Double(retentionDays) * 86_400)
+        let expired = try await self.existing().filter { $0.end <= horizon }
+        for month in expired {
+            self.forget([month])
+            try await self.changing { connection in
+                try await connection.execute(script: "DROP TABLE IF EXISTS \(month.partition)")
+            }
+            self.logger.info(
+                "dropped a month of metrics past its retention",
+                metadata: ["partition": "\(month.partition)", "retention_days": "\(retentionDays)"]
+            )
+        }
+        return expired
+    }
+
+    /// The months that have a partition, ascending.
+    package func existing() async throws -> [MetricsMonth] {
+        try await self.pool.read(
+            """
+            SELECT child.relname AS name FROM pg_inherits
+            JOIN pg_class AS child ON child.oid = pg_inherits.inhrelid
+            WHERE pg_inherits.inhparent = 'metrics'::regclass
+            """
+        ).compactMap { MetricsMonth(partition: try $0.value("name", as: String.self)) }.sorted()
+    }
+
+    /// Makes and drops partitions once a day until the task is cancelled; a failure is logged and tried again soon.
+    ///
+    /// - Parameter retentionDays: `retention.days`, at least 1.
+    package func run(
+        retentionDays: Int,
+        clock: any Clock<Duration> = ContinuousClock(),
+        now: @Sendable () -> Date = { Date() }
+    ) async {
+        while !Task.isCancelled {
+            var pause = Self.interval
+            do {
+                try await self.ensureAhead(now: now())
+                try await self.dropExpired(now: now(), retentionDays: retentionDays)
+            } catch is CancellationError {
+                return
+            } catch {
+                pause = Self.retryInterval
+                self.logger.error("can't maintain the partitions of metrics", metadata: ["error": "\(error)"])
+            }
+            try? await clock.sleep(for: pause)
+        }
+    }
+
+    /// Runs `body` in a transaction under the lock; gives way to running queries and tries again.
+    private func changing(_ body: (PostgresConnection) async throws -> Void) async throws {
+        for attempt in 1... {
+            do {
+                return try await self.pool.withTransaction { connection in
+                    try await connection.query(
+                        "SELECT pg_advisory_xact_lock($1)",
+                        [AdvisoryLockKey.partitions.rawValue]
+                    )
+                    try await connection.query("SELECT set_config('lock_timeout', $1, true)", [Self.lockTimeout])
+                    try await body(connection)
+                }
+            } catch let error as PostgresError where error.sqlState == .lockNotAvailable && attempt < Self.attempts {
+                continue
+            }
+        }
+    }
+}

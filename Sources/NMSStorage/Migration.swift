@@ -1,0 +1,43 @@
+internal import Crypto
+
+/// One numbered step of the schema, from `migrations/` at the top level.
+package struct Migration: Sendable, Equatable {
+    package let version: Int
+    package let name: String
+    let up: String
+    let down: String
+
+    /// SHA-256 of what ``up`` does, in hexadecimal.
+    var checksum: String {
+        SHA256.hash(data: Array(self.up.utf8)).map { byte in
+            let digits = String(byte, radix: 16)
+            return byte < 16 ? "0" + digits : digits
+        }.joined()
+    }
+
+    init(version: Int, name: String, up: String, down: String) {
+        self.version = version
+        self.name = name
+        self.up = up
+        self.down = down
+    }
+
+    private init(version: Int, name: String, up: [UInt8], down: [UInt8]) {
+        self.init(
+            version: version,
+            name: name,
+            up: String(decoding: up, as: UTF8.self),
+            down: String(decoding: down, as: UTF8.self)
+        )
+    }
+
+    /// Every migration of this binary, ascending. Append only.
+    package static let all: [Migration] = [
+        Migration(
+            version: 1,
+            name: "init_schema",
+            up: PackageResources._00001_init_schema_up_sql,
+            down: PackageResources._00001_init_schema_down_sql
+        )
+    ]
+}

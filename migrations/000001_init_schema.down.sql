@@ -1,0 +1,9 @@
+DROP TABLE settings;
+DROP TABLE processed_jobs;
+DROP TABLE metrics;
+DROP TABLE device_credentials;
+DROP TABLE devices;
+DROP TABLE credentials;
+DROP TABLE refresh_tokens;
+DROP TABLE sessions;
+DROP TABLE users;
