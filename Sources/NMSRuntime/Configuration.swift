@@ -4,7 +4,7 @@ package import NMSCore
 ///
 /// ``ConfigurationLoader`` makes it; ``defaults`` is what no configuration at all gives. The values written here are
 /// place holders: the defaults stand once, in ``ConfigurationKey/table``.
-package struct Configuration: Sendable {
+package struct Configuration: Sendable, Equatable {
     /// The base directory of everything embedded; nil means ``DataDirectory/defaultPath(isRoot:)``.
     package internal(set) var dataDir: String?
     /// What this instance does.
@@ -43,7 +43,7 @@ package struct Configuration: Sendable {
 
 extension Configuration {
     /// The HTTPS listener.
-    package struct Server: Sendable {
+    package struct Server: Sendable, Equatable {
         package internal(set) var host = ""
         package internal(set) var port = 0
         /// For one request, head and body.
@@ -54,7 +54,7 @@ extension Configuration {
     }
 
     /// Transport security of the listener (specification §8.4).
-    package struct TLS: Sendable {
+    package struct TLS: Sendable, Equatable {
         package internal(set) var enabled = false
         /// PEM chain; nil, like ``keyFile``, means the self-signed certificate in the data directory.
         package internal(set) var certFile: String?
@@ -70,7 +70,7 @@ extension Configuration {
     }
 
     /// PostgreSQL.
-    package struct Database: Sendable {
+    package struct Database: Sendable, Equatable {
         /// Name, address or socket directory of an external server; nil means the embedded one.
         package internal(set) var host: String?
         package internal(set) var port = 0
@@ -96,7 +96,7 @@ extension Configuration {
     }
 
     /// Sign-in.
-    package struct Auth: Sendable {
+    package struct Auth: Sendable, Equatable {
         /// At least 32 bytes. nil: generated, see ``Secrets``.
         package internal(set) var jwtSecret: Secret?
         package internal(set) var accessTokenTTL: Duration = .zero
@@ -105,7 +105,7 @@ extension Configuration {
     }
 
     /// NATS.
-    package struct Queue: Sendable {
+    package struct Queue: Sendable, Equatable {
         package internal(set) var type = QueueType.nats
         /// Used when ``embedded`` is false.
         package internal(set) var url = ServiceURL()
@@ -119,7 +119,7 @@ extension Configuration {
     }
 
     /// Lifetimes of cached entries (specification §7).
-    package struct Cache: Sendable {
+    package struct Cache: Sendable, Equatable {
         package internal(set) var deviceTTL: Duration = .zero
         package internal(set) var credentialTTL: Duration = .zero
         package internal(set) var metricsTTL: Duration = .zero
@@ -127,7 +127,7 @@ extension Configuration {
     }
 
     /// Polling of devices.
-    package struct Polling: Sendable {
+    package struct Polling: Sendable, Equatable {
         /// For devices that name none; whole seconds.
         package internal(set) var defaultInterval: Duration = .zero
         /// Polls in flight at once.
@@ -139,20 +139,20 @@ extension Configuration {
     }
 
     /// Encryption of stored credentials (specification §8.3).
-    package struct Encryption: Sendable {
+    package struct Encryption: Sendable, Equatable {
         /// 32 bytes as base64 or 64 hexadecimal digits. nil: generated, see ``Secrets``.
         package internal(set) var masterKey: Secret?
     }
 
     /// Logging.
-    package struct Logs: Sendable {
+    package struct Logs: Sendable, Equatable {
         package internal(set) var level = LogLevel.info
         package internal(set) var format = LogFormat.json
         package internal(set) var output = LogOutput.standardOutput
     }
 
     /// What may be polled and discovered.
-    package struct Targets: Sendable {
+    package struct Targets: Sendable, Equatable {
         /// Never empty.
         package internal(set) var allow: [CIDRBlock] = []
 
@@ -160,7 +160,7 @@ extension Configuration {
     }
 
     /// The WinRM client.
-    package struct WinRM: Sendable {
+    package struct WinRM: Sendable, Equatable {
         /// Warm connections kept between polls.
         package internal(set) var maxIdleConnections = 0
         /// PEM certificates of the authorities that sign the hosts' certificates.
@@ -168,13 +168,13 @@ extension Configuration {
     }
 
     /// How long metrics are kept.
-    package struct Retention: Sendable {
+    package struct Retention: Sendable, Equatable {
         /// Whole months are dropped: 90 days keep 90 to 121.
         package internal(set) var days = 0
     }
 
     /// Limits per API client.
-    package struct RateLimit: Sendable {
+    package struct RateLimit: Sendable, Equatable {
         package internal(set) var requestsPerSecond = 0
     }
 }

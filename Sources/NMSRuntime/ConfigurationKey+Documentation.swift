@@ -12,12 +12,28 @@ extension ConfigurationKey {
             lines.append("  \(names) \(key.isSecret ? "FILE" : key.type.name.uppercased())")
             var notes = [key.type.constraint, key.helpDefault].filter { !$0.isEmpty }
             notes.append(key.environmentNames.joined(separator: ", "))
-            lines.append("      \(key.doc) (\(notes.joined(separator: "; ")))")
+            lines += Self.wrapped("\(key.doc) (\(notes.joined(separator: "; ")))", indent: "      ")
         }
         lines.append("ENVIRONMENT ONLY:")
         lines.append("  \(ConfigurationEnvironment.adminPasswordName)")
         lines.append("      Password of the first user, admin; generated when it is not set.")
         return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// Widest line of the help, in characters.
+    private static let helpWidth = 100
+
+    private static func wrapped(_ text: String, indent: String) -> [String] {
+        var lines: [String] = []
+        var line = indent
+        for word in text.split(separator: " ") {
+            if line.count + word.count + 1 > self.helpWidth, line != indent {
+                lines.append(line)
+                line = indent
+            }
+            line += (line == indent ? "" : " ") + word
+        }
+        return lines + [line]
     }
 
     private var helpDefault: String {

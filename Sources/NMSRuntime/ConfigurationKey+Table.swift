@@ -20,7 +20,12 @@ extension ConfigurationKey {
 
         // MARK: server
         .init("server.host", .text(\.server.host), default: "0.0.0.0", "Address that the API listens on."),
-        .init("server.port", .integer(1...65_535, \.server.port), default: "8443", "Port that the API listens on."),
+        .init(
+            "server.port",
+            .integer(0...65_535, \.server.port),
+            default: "8443",
+            "Port that the API listens on; 0 takes a free one."
+        ),
         .init(
             "server.read_timeout",
             .duration(networkTimeout, \.server.readTimeout),

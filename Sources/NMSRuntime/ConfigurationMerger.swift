@@ -111,7 +111,8 @@ struct ConfigurationMerger {
                 return
             }
         }
-        guard let password else { return }
+        // Deployment tools hand on a variable that nobody set as an empty one; a password is then generated.
+        guard let password, !password.isEmpty || source != .environment(name) else { return }
         guard (1...Self.longestPassword).contains(password.utf8.count), !password.utf8.contains(0) else {
             let problem =
                 password.isEmpty
@@ -171,21 +172,21 @@ struct ConfigurationMerger {
                 self.missingSecret("encryption.master_key")
             }
         } else {
-            for key in ConfigurationKey.table {
-                guard key.path.hasPrefix("database."), Self.externalOnly.contains(key.path),
-                    let source = sources[key.path]
-                else { continue }
+            // A copy of the example names the defaults: only what differs was meant for an external server.
+            let standard = Configuration.defaults.database
+            let differs = [
+                "database.port": database.port != standard.port, "database.name": database.name != standard.name,
+                "database.user": database.user != standard.user, "database.password": database.password != nil,
+                "database.sslmode": database.sslMode != standard.sslMode,
+            ]
+            for key in ConfigurationKey.table where differs[key.path] == true {
+                let source = sources[key.path].map { " (\($0))" } ?? ""
                 self.warnings.append(
-                    "\(key.path) (\(source)) is ignored: database.host is not set, so PostgreSQL is embedded."
+                    "\(key.path)\(source) is ignored: database.host is not set, so PostgreSQL is embedded."
                 )
             }
         }
     }
-
-    /// What only matters to an external server.
-    private static let externalOnly: Set<String> = [
-        "database.port", "database.name", "database.user", "database.password", "database.sslmode",
-    ]
 
     private mutating func inconsistent(_ key: String, _ value: String?, _ problem: String, _ remedy: String) {
         let source = self.configuration.sources[key]

@@ -1,0 +1,46 @@
+# NMSlite. `make run` and `make test` need nothing but a Swift toolchain: scripts/bootstrap brings the rest.
+
+SWIFT ?= swift
+# Options for every build, such as `make test SWIFT_FLAGS="-j 2"`.
+SWIFT_FLAGS ?=
+# Arguments of the server: make run ARGS="--server.port 9443"
+ARGS ?=
+PYTHON := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check format bootstrap clean
+
+help:
+	@echo "make run        build for release and serve on https port 8443 (ARGS=… passes flags)"
+	@echo "make test       build once and run every test"
+	@echo "make check      format, lint, imports, scripts"
+	@echo "make format     rewrite sources in the project's format"
+	@echo "make bootstrap  install what is missing, without building"
+	@echo "make clean      remove what builds made; the data directory stays"
+
+run:
+	scripts/bootstrap --run
+	$(SWIFT) build $(SWIFT_FLAGS) -c release --product nmslite
+	exec .build/release/nmslite serve $(ARGS)
+
+build:
+	scripts/bootstrap --run
+	$(SWIFT) build $(SWIFT_FLAGS) -c release
+
+test:
+	scripts/bootstrap --test
+	scripts/test
+
+check:
+	scripts/bootstrap --check
+	scripts/check
+
+format:
+	find Package.swift Sources Tests FuzzTesting -name '*.swift' -type f -not -path '*/.*' -print0 | \
+		xargs -0 swift format --in-place --parallel
+
+bootstrap:
+	scripts/bootstrap --test
+
+clean:
+	$(SWIFT) package clean
