@@ -1,4 +1,5 @@
 internal import HTTPTypes
+internal import NMSStorage
 
 /// Every endpoint with who may call it: the one place where roles are decided (contract: `viewer` reads, `operator`
 /// also writes devices and credentials).

@@ -1,6 +1,6 @@
 internal import JWTKit
 package import NMSCore
-package import NMSStorage
+internal import NMSStorage
 package import Foundation
 
 /// Issues and checks access tokens: JWTs signed with HS256 and nothing else (specification §8.2).

@@ -59,6 +59,9 @@ package final class DeviceService: Sendable {
         return device
     }
 
+    /// - Throws: ``ServiceError`` notFound, from the database.
+    func requireExistence(id: Int) async throws { _ = try await self.stored(id: id) }
+
     func list(_ filter: DeviceFilter) async throws -> Page<Device> { try await self.devices.list(filter) }
 
     func update(id: Int, _ request: UpdateDeviceRequest) async throws -> Device {

@@ -51,21 +51,21 @@ package final class MetricsService: Sendable {
 
     /// The newest row of a device.
     func latest(deviceID: Int) async throws -> DeviceMetrics {
-        // Asked first, so that a device that was deleted elsewhere has no metrics either.
-        _ = try await self.devices.device(id: deviceID)
         let row = try await self.latest.value(for: deviceID) { try await self.metrics.latest(deviceID: deviceID) }
-        guard let row else { throw ServiceError(.notFound, "Device \(deviceID) has no metrics yet") }
-        return row
+        if let row { return row }
+        try await self.devices.requireExistence(id: deviceID)
+        throw ServiceError(.notFound, "Device \(deviceID) has no metrics yet")
     }
 
     func history(deviceID: Int, _ request: HistoryRequest) async throws -> MetricsHistory {
-        _ = try await self.devices.device(id: deviceID)
         let (rows, truncated) = try await self.metrics.raw(
             deviceID: deviceID,
             from: request.from,
             to: request.to,
             limit: request.limit
         )
+        // A row proves its device: rows go when it goes.
+        if rows.isEmpty { try await self.devices.requireExistence(id: deviceID) }
         return MetricsHistory(deviceID: deviceID, request: request, truncated: truncated, rows: rows)
     }
 
