@@ -1,0 +1,28 @@
+/// What JetStream writes into the reply subject of a message that it delivers.
+///
+/// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>`, or the longer form
+/// with domain and account hash before the stream and a token at the end (NATS ADR-15).
+struct AckMetadata: Equatable, Sendable {
+    var stream: String
+    var consumer: String
+    /// 1 on the first delivery.
+    var deliveryCount: Int
+    var streamSequence: UInt64
+    /// Messages that wait for this consumer beyond this one.
+    var pending: Int
+
+    /// nil for any other subject.
+    init?(replySubject: String) {
+        let tokens = replySubject.split(separator: ".", omittingEmptySubsequences: false)
+        guard tokens.count >= 9, tokens[0] == "$JS", tokens[1] == "ACK" else { return nil }
+        let start = tokens.count >= 11 ? 4 : 2
+        guard let deliveryCount = Int(tokens[start + 2]), deliveryCount > 0,
+            let sequence = UInt64(tokens[start + 3]), let pending = Int(tokens[start + 6])
+        else { return nil }
+        self.stream = String(tokens[start])
+        self.consumer = String(tokens[start + 1])
+        self.deliveryCount = deliveryCount
+        self.streamSequence = sequence
+        self.pending = pending
+    }
+}

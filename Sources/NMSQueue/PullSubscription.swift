@@ -1,0 +1,290 @@
+internal import Dispatch
+internal import Foundation
+internal import Logging
+internal import Synchronization
+
+/// Performs what ``PullPlanner`` decides for a set of durable consumers of one stream, and keeps what arrives until it
+/// is asked for.
+///
+/// One wildcard inbox carries all of its messages, so that closing it withdraws every waiting request.
+final class PullSubscription: Sendable {
+    struct Received: Sendable {
+        var message: NATSMessage
+        var metadata: AckMetadata
+    }
+
+    private struct State {
+        var planner: PullPlanner
+        var isConnected: Bool
+        var isClosed = false
+        var buffer: [Received] = []
+        var reader: CheckedContinuation<Received?, Never>?
+        var wake: Duration?
+        var restoring: Set<Int> = []
+    }
+
+    private struct NextRequest: Encodable {
+        var batch: Int
+        var expires: Int64?
+        var noWait: Bool?
+
+        enum CodingKeys: String, CodingKey {
+            case batch, expires
+            case noWait = "no_wait"
+        }
+    }
+
+    private let connection: NATSConnection
+    private let api: JetStreamAPI
+    private let stream: String
+    private let consumers: [Int: ConsumerConfiguration]
+    private let keys: [String: Int]
+    private let counters: QueueCounters
+    private let logger: Logger
+    private let inbox = Inbox.unique()
+    private let start = ContinuousClock.now
+    private let state: Mutex<State>
+    private let subscription = Mutex<NATSSubscription?>(nil)
+    private let listener = Mutex<Int?>(nil)
+
+    private init(
+        connection: NATSConnection,
+        api: JetStreamAPI,
+        stream: String,
+        consumers: [Int: ConsumerConfiguration],
+        capacity: Int,
+        counters: QueueCounters,
+        logger: Logger
+    ) {
+        self.connection = connection
+        self.api = api
+        self.stream = stream
+        self.consumers = consumers
+        self.keys = Dictionary(uniqueKeysWithValues: consumers.map { ($0.value.durableName, $0.key) })
+        self.counters = counters
+        self.logger = logger
+        let planner = PullPlanner(keys: consumers.keys, capacity: capacity)
+        self.state = Mutex(State(planner: planner, isConnected: connection.isConnected))
+    }
+
+    deinit {
+        self.close()
+    }
+
+    /// Sees to the consumers and begins to pull.
+    static func open(
+        on connection: NATSConnection,
+        api: JetStreamAPI,
+        stream: String,
+        consumers: [Int: ConsumerConfiguration],
+        capacity: Int,
+        counters: QueueCounters,
+        logger: Logger
+    ) async throws -> PullSubscription {
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for consumer in consumers.values {
+                group.addTask { try await api.ensureConsumer(consumer, stream: stream) }
+            }
+            try await group.waitForAll()
+        }
+        let pull = PullSubscription(
+            connection: connection,
+            api: api,
+            stream: stream,
+            consumers: consumers,
+            capacity: capacity,
+            counters: counters,
+            logger: logger
+        )
+        let subscription = try await connection.subscribe(pull.inbox + ".>") { [weak pull, weak connection] message in
+            if let pull { pull.receive(message) } else { Self.handBack(message, on: connection) }
+        }
+        pull.subscription.withLock { $0 = subscription }
+        let listener = connection.addListener { [weak pull] in pull?.handle($0) }
+        pull.listener.withLock { $0 = listener }
+        pull.handle(connection.isConnected ? .reconnected : .disconnected)
+        return pull
+    }
+
+    var unsettled: Int { self.state.withLock { $0.planner.unsettled } }
+
+    /// The next message; nil when the subscription was closed or this task was cancelled.
+    func next() async -> Received? {
+        await withTaskCancellationHandler {
+            await withCheckedContinuation { continuation in
+                let result = self.state.withLock { state -> Received?? in
+                    if state.isClosed { return .some(nil) }
+                    if !state.buffer.isEmpty { return state.buffer.removeFirst() }
+                    state.reader = continuation
+                    return nil
+                }
+                if let result { continuation.resume(returning: result) }
+            }
+        } onCancel: {
+            self.close()
+        }
+    }
+
+    /// A message that ``next()`` returned is settled: there is room for another.
+    func settled() {
+        self.state.withLock { $0.planner.settled() }
+        self.pump()
+    }
+
+    /// Stops pulling and hands back what nobody has read.
+    func close() {
+        let (unread, reader, first) = self.state.withLock { state in
+            defer {
+                state.isClosed = true
+                state.buffer = []
+                state.reader = nil
+            }
+            return (state.buffer, state.reader, !state.isClosed)
+        }
+        guard first else { return }
+        if let listener = self.listener.withLock({ $0 }) { self.connection.removeListener(listener) }
+        self.subscription.withLock { $0 }?.close()
+        for received in unread { self.handBack(received.message) }
+        reader?.resume(returning: nil)
+    }
+
+    private func handBack(_ message: NATSMessage) {
+        self.counters.add(\.handedBack)
+        Self.handBack(message, on: self.connection)
+    }
+
+    private static func handBack(_ message: NATSMessage, on connection: NATSConnection?) {
+        guard let reply = message.reply else { return }
+        connection?.post(Acknowledgement.reject(.zero), to: reply) { _ in }
+    }
+
+    private var now: Duration { self.start.duration(to: .now) }
+
+    private func handle(_ event: NATSConnection.Event) {
+        switch event {
+        case .disconnected, .reconnected:
+            self.state.withLock { state in
+                state.planner.reset()
+                state.isConnected = if case .reconnected = event { true } else { false }
+            }
+            self.pump()
+        case .closed: self.close()
+        case .problem: break
+        }
+    }
+
+    private func receive(_ message: NATSMessage) {
+        guard message.status == nil else { return self.receiveStatus(message) }
+        guard let metadata = message.reply.flatMap({ AckMetadata(replySubject: $0) }) else { return }
+        let received = Received(message: message, metadata: metadata)
+        let (reader, closed) = self.state.withLock { state -> (CheckedContinuation<Received?, Never>?, Bool) in
+            guard !state.isClosed else { return (nil, true) }
+            if let key = self.keys[metadata.consumer] {
+                state.planner.delivered(key: key, pending: metadata.pending)
+            }
+            guard let reader = state.reader else {
+                state.buffer.append(received)
+                return (nil, false)
+            }
+            state.reader = nil
+            return (reader, false)
+        }
+        if closed { return self.handBack(message) }
+        reader?.resume(returning: received)
+        self.pump()
+    }
+
+    /// The inbox's last two tokens tell consumer and request.
+    private func receiveStatus(_ message: NATSMessage) {
+        let tokens = message.subject.split(separator: ".").suffix(2).map { $0 }
+        guard tokens.count == 2, let key = Int(tokens[0]), let number = UInt64(tokens[1]), let status = message.status
+        else { return }
+        switch status {
+        // A heartbeat or flow control: the request goes on.
+        case 100: return
+        case 404, 408: self.ended(key: key, number: number, .empty)
+        // Such as "Exceeded MaxAckPending" or "Leadership Change"; with 503 nobody has the consumer.
+        default:
+            self.logger.debug("the queue refused to deliver: \(status) \(message.statusText ?? "")")
+            self.ended(key: key, number: number, .failed)
+            let gone = status == 503 || message.statusText?.lowercased().contains("consumer deleted") == true
+            if gone { self.restoreConsumer(key) }
+        }
+    }
+
+    private func ended(key: Int, number: UInt64, _ end: PullPlanner.End) {
+        self.state.withLock { $0.planner.ended(key: key, number: number, end, at: self.now) }
+        self.pump()
+    }
+
+    /// Makes a consumer again that somebody deleted, once at a time; the planner asks again a second later.
+    private func restoreConsumer(_ key: Int) {
+        guard let consumer = self.consumers[key],
+            self.state.withLock({ !$0.isClosed && $0.restoring.insert(key).inserted })
+        else { return }
+        // Not structured: it answers to a callback of the library, and is bounded by its request's time-out.
+        Task { [weak self, api, stream, logger] in
+            do {
+                try await api.ensureConsumer(consumer, stream: stream)
+            } catch {
+                logger.warning("the consumer \(consumer.durableName) cannot be restored: \(error)")
+            }
+            self?.state.withLock { _ = $0.restoring.remove(key) }
+        }
+    }
+
+    /// Sends the requests that are due, and sees to being called when the next ones are.
+    private func pump() {
+        let (requests, wake) = self.state.withLock { state -> ([PullPlanner.Request], Duration?) in
+            guard state.isConnected, !state.isClosed else { return ([], nil) }
+            let now = self.now
+            let requests = state.planner.plan(at: now)
+            guard let next = state.planner.nextWake.map({ max($0, now + .milliseconds(20)) }),
+                state.wake.map({ next < $0 }) ?? true
+            else { return (requests, nil) }
+            state.wake = next
+            return (requests, next)
+        }
+        for request in requests { self.send(request) }
+        if let wake { self.schedule(wake) }
+    }
+
+    private func schedule(_ wake: Duration) {
+        let milliseconds = Int((wake - self.now) / .milliseconds(1)) + 1
+        self.connection.queue.asyncAfter(deadline: .now() + .milliseconds(milliseconds)) { [weak self] in
+            guard let self else { return }
+            self.state.withLock { if $0.wake == wake { $0.wake = nil } }
+            self.pump()
+        }
+    }
+
+    private func send(_ request: PullPlanner.Request) {
+        guard let consumer = self.consumers[request.key] else { return }
+        let body = NextRequest(
+            batch: request.batch,
+            expires: request.expires?.nanoseconds,
+            noWait: request.expires == nil ? true : nil
+        )
+        // Encoding two numbers and a flag cannot fail.
+        let payload = (try? JSONEncoder().encode(body)) ?? Data()
+        self.connection.post(
+            payload,
+            to: JetStreamAPI.nextSubject(stream: self.stream, consumer: consumer.durableName),
+            reply: "\(self.inbox).\(request.key).\(request.number)"
+        ) { [weak self] error in
+            self?.logger.debug("a pull request was not sent: \(error)")
+            self?.ended(key: request.key, number: request.number, .failed)
+        }
+    }
+}
+
+/// The bodies of acknowledgements.
+enum Acknowledgement {
+    static let done = Data("+ACK".utf8)
+    static let progress = Data("+WPI".utf8)
+    static let terminate = Data("+TERM".utf8)
+
+    static func reject(_ delay: Duration) -> Data {
+        delay > .zero ? Data("-NAK {\"delay\": \(delay.nanoseconds)}".utf8) : Data("-NAK".utf8)
+    }
+}
