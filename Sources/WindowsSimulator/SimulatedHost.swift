@@ -41,9 +41,41 @@ package final class SimulatedHost: Sendable {
         var expires: FileTime
     }
 
+    /// Open enumerations by context.
+    private struct EnumerationTable {
+        private var byContext: [String: Enumeration] = [:]
+        private var counts: [String: Int] = [:]
+        /// No enumeration ends before this, so that most requests need not look at all of them.
+        private var nextExpiry = FileTime(ticks: .max)
+
+        var count: Int { self.byContext.count }
+
+        func count(of user: String) -> Int { self.counts[user] ?? 0 }
+
+        mutating func insert(_ enumeration: Enumeration, under context: String) {
+            self.byContext[context] = enumeration
+            self.counts[enumeration.user, default: 0] += 1
+            self.nextExpiry = min(self.nextExpiry, enumeration.expires)
+        }
+
+        mutating func remove(_ context: String, user: String) -> Enumeration? {
+            guard let found = self.byContext[context], found.user == user else { return nil }
+            self.byContext[context] = nil
+            self.counts[user, default: 1] -= 1
+            return found
+        }
+
+        mutating func purge(_ now: FileTime) {
+            guard now >= self.nextExpiry else { return }
+            let remaining = self.byContext.filter { $0.value.expires > now }
+            self = EnumerationTable()
+            for (context, enumeration) in remaining { self.insert(enumeration, under: context) }
+        }
+    }
+
     private struct State {
         var activity = Activity()
-        var enumerations: [String: Enumeration] = [:]
+        var enumerations = EnumerationTable()
         var channels: [ObjectIdentifier: any Channel] = [:]
     }
 
@@ -95,12 +127,10 @@ package final class SimulatedHost: Sendable {
     /// Keeps an enumeration and gives its context; nil if the user has as many as the quota allows.
     func open(_ enumeration: Enumeration, limit: Int, now: FileTime) -> String? {
         self.state.withLock { state in
-            if !state.enumerations.isEmpty {
-                state.enumerations = state.enumerations.filter { $0.value.expires > now }
-            }
-            guard state.enumerations.count(where: { $0.value.user == enumeration.user }) < limit else { return nil }
+            state.enumerations.purge(now)
+            guard state.enumerations.count(of: enumeration.user) < limit else { return nil }
             let context = XMLBuffer.freshUUID()
-            state.enumerations[context] = enumeration
+            state.enumerations.insert(enumeration, under: context)
             return context
         }
     }
@@ -108,28 +138,27 @@ package final class SimulatedHost: Sendable {
     /// How many enumerations a user has open.
     func openEnumerations(of user: String, now: FileTime) -> Int {
         self.state.withLock { state in
-            state.enumerations.isEmpty
-                ? 0 : state.enumerations.count { $0.value.user == user && $0.value.expires > now }
+            state.enumerations.purge(now)
+            return state.enumerations.count(of: user)
         }
     }
 
     /// Takes an enumeration out; nil for a context that is unknown, over or another user's.
     func take(_ context: String, user: String, now: FileTime) -> Enumeration? {
         self.state.withLock { state in
-            guard let found = state.enumerations[context], found.user == user else { return nil }
-            state.enumerations[context] = nil
-            return found.expires > now ? found : nil
+            state.enumerations.purge(now)
+            return state.enumerations.remove(context, user: user)
         }
     }
 
     /// Puts an enumeration back under its context.
     func putBack(_ enumeration: Enumeration, context: String) {
-        self.state.withLock { $0.enumerations[context] = enumeration }
+        self.state.withLock { $0.enumerations.insert(enumeration, under: context) }
     }
 
     /// Forgets all enumerations, as a reboot does.
     func forgetEnumerations() {
-        self.state.withLock { $0.enumerations = [:] }
+        self.state.withLock { $0.enumerations = EnumerationTable() }
     }
 }
 

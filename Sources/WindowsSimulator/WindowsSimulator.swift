@@ -19,7 +19,6 @@ package final class WindowsSimulator: Sendable {
     private let group: MultiThreadedEventLoopGroup
     private let listener: FleetListener
     private let truth: TruthServer
-    private let startTime: FileTime
 
     /// - Parameter clock: what `after` in fault files counts from is its time now.
     /// - Throws: ``FaultFile/Failure`` for a bad fault file.
@@ -28,7 +27,7 @@ package final class WindowsSimulator: Sendable {
         clock: @escaping @Sendable () -> FileTime = { FileTime.now() }
     ) throws {
         self.configuration = configuration
-        self.startTime = clock()
+        let startTime = clock()
         self.hosts = (0..<configuration.addresses.count).map { index in
             SimulatedHost(
                 address: configuration.addresses[index],
@@ -43,7 +42,7 @@ package final class WindowsSimulator: Sendable {
         )
         self.group = MultiThreadedEventLoopGroup(numberOfThreads: configuration.threads)
         self.listener = FleetListener(fleet: self.fleet, group: self.group)
-        self.truth = TruthServer(fleet: self.fleet, startTime: self.startTime)
+        self.truth = TruthServer(fleet: self.fleet, startTime: startTime)
         if let faults = configuration.faults { try self.setFaults(faults) }
     }
 
@@ -72,11 +71,11 @@ package final class WindowsSimulator: Sendable {
     /// The truth endpoint's port once it listens.
     package var truthPort: Int? { self.truth.port }
 
-    /// Replaces the faults; `after` counts from the simulator's start.
+    /// Replaces the faults; `after` counts from now.
     ///
     /// - Throws: ``FaultFile/Failure``; the old faults stay.
     package func setFaults(_ yaml: String) throws {
-        let file = FaultFile(addresses: self.configuration.addresses, start: self.startTime)
+        let file = FaultFile(addresses: self.configuration.addresses, start: self.fleet.clock())
         self.fleet.replaceFaults(try file.parse(yaml))
     }
 

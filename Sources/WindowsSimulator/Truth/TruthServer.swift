@@ -181,7 +181,8 @@ final class TruthServer: Sendable {
     }
 
     private func replaceFaults(_ body: [UInt8]) -> Answer {
-        let file = FaultFile(addresses: self.fleet.configuration.addresses, start: self.startTime)
+        // Times in a list that comes at run-time count from its arrival.
+        let file = FaultFile(addresses: self.fleet.configuration.addresses, start: self.fleet.clock())
         do {
             self.fleet.replaceFaults(try file.parse(String(decoding: body, as: UTF8.self)))
             return Answer(.ok, self.faults())
