@@ -70,7 +70,6 @@ extension CredentialRepository: SuspensionStore {
             guard let status: CredentialStatus = try rows.first?.enumeration("status"), status == .active else {
                 return
             }
-            try await connection.query(Self.lockPairs, [credential])
             try await connection.query(
                 """
                 UPDATE device_credentials SET
@@ -89,7 +88,6 @@ extension CredentialRepository: SuspensionStore {
             "UPDATE credentials SET status = 'active', suspended_at = NULL, updated_at = NOW() WHERE id = $1",
             [credentialID]
         )
-        try await connection.query(Self.lockPairs, [credentialID])
         try await connection.query(
             """
             UPDATE device_credentials SET auth_failures = 0, failed_since_success = FALSE, suspended_at = NULL
@@ -98,10 +96,6 @@ extension CredentialRepository: SuspensionStore {
             [credentialID]
         )
     }
-
-    /// Takes the rows in the order in which the storage writer does, so that neither waits for the other in a circle.
-    private static let lockPairs =
-        "SELECT id FROM device_credentials WHERE credential_id = $1 ORDER BY id FOR NO KEY UPDATE"
 
     private static let stateQuery = """
         SELECT

@@ -98,6 +98,22 @@ package struct DeviceRepository: Sendable {
         return try rows.first.map(Self.device)
     }
 
+    /// A device and its credentials, the one that worked last first, then by priority.
+    func deviceInTrialOrder(id: Int) async throws -> (device: Device, credentialIDs: [Int])? {
+        guard let id = Int32(exactly: id) else { return nil }
+        let rows = try await self.pool.read(
+            """
+            SELECT \(Self.columns), ARRAY(
+                SELECT credential_id FROM device_credentials AS used WHERE used.device_id = devices.id
+                ORDER BY \(CredentialRepository.trialOrder)
+            ) AS trial_ids
+            FROM devices WHERE id = $1
+            """,
+            [id]
+        )
+        return try rows.first.map { (try Self.device($0), try $0.value("trial_ids")) }
+    }
+
     package func list(_ filter: DeviceFilter) async throws -> Page<Device> {
         let direction = filter.descending ? "DESC" : "ASC"
         let condition = """

@@ -8,7 +8,7 @@ internal import Synchronization
 package actor PostgresConnection {
     /// How many prepared statements a connection keeps on the server.
     static let statementCacheSize = 128
-    /// Beyond the server's own statement timeout: then the server itself has stopped.
+    /// Beyond the server's own statement timeout (at most as much again): then the server itself has stopped.
     private static let deadlineMargin = Duration.seconds(5)
     /// How many bytes of COPY data are handed to libpq at a time.
     private static let copyChunk = 1 << 16
@@ -150,7 +150,7 @@ package actor PostgresConnection {
     // MARK: Machinery
 
     private var deadline: ContinuousClock.Instant? {
-        self.configuration.statementTimeout.map { .now + $0 + Self.deadlineMargin }
+        self.configuration.statementTimeout.map { .now + $0 + min($0, Self.deadlineMargin) }
     }
 
     /// Runs `body` so that cancelling the task cancels the statement on the server.

@@ -1,0 +1,45 @@
+internal import Postgres
+
+/// Who is to blame for a batch that was not stored; pure.
+enum WriteFailure: Equatable {
+    /// Some result can't be stored, now or later.
+    case data(reason: String)
+    /// The database as a whole is away or busy: every result would fail.
+    case database
+    /// The writer is told to stop.
+    case cancelled
+    /// Something that should not happen, such as a missing table.
+    case unexpected
+
+    /// Classes of SQLSTATE that say nothing about the data: connection, transaction state, rollback, resources, object
+    /// state, intervention, system (PostgreSQL, Appendix A).
+    private static let databaseClasses: Set<String> = ["08", "25", "40", "53", "55", "57", "58"]
+    /// Data exceptions and violated constraints.
+    private static let dataClasses: Set<String> = ["22", "23"]
+
+    init(_ error: any Error) {
+        switch error {
+        case is CancellationError: self = .cancelled
+        case let error as PostgresError:
+            switch error {
+            case .connectionFailed, .connectionLost, .poolExhausted, .poolClosed: self = .database
+            case .invalidParameter: self = .data(reason: "\(error)")
+            case .server(let error) where Self.databaseClasses.contains(error.sqlState.errorClass): self = .database
+            // A partition that vanishes again and again is no fault of the row.
+            case .server(let error) where PostgresError.server(error).isMissingPartition: self = .database
+            case .server(let error) where Self.dataClasses.contains(error.sqlState.errorClass):
+                self = .data(reason: "\(error.sqlState) \(error.message)")
+            case .server, .decoding, .unexpectedResult: self = .unexpected
+            }
+        case let error as PostgresEncodingError: self = .data(reason: error.reason)
+        default: self = .unexpected
+        }
+    }
+}
+
+extension PostgresError {
+    /// "No partition of relation found for row": a check violation without a constraint.
+    var isMissingPartition: Bool {
+        self.sqlState == .checkViolation && (self.constraint ?? "").isEmpty && self.serverError?.column == nil
+    }
+}
