@@ -43,6 +43,11 @@ package struct WSManFault: Error, Sendable, Hashable {
     package struct Detail: Sendable, Hashable {
         package var name: String
         package var text: String
+
+        package init(name: String, text: String) {
+            self.name = name
+            self.text = text
+        }
     }
 
     package init(
