@@ -54,11 +54,12 @@ struct Harness: Sendable {
         )
     }
 
-    /// Runs `body` with the API called through its router, and one user of each role (`admin`, `operator`, `viewer`,
+    /// Runs `body` with the API, called through its router or over a real connection, and one user of each role (`admin`, `operator`, `viewer`,
     /// all with ``adminPassword``).
     static func with(
         health: [HealthComponent] = [],
         targets: TargetPolicy = TargetPolicy(),
+        through setup: TestingSetup = .router,
         configure: (inout APIConfiguration) -> Void = { _ in },
         _ body: @Sendable (Harness, API) async throws -> Void
     ) async throws {
@@ -75,7 +76,7 @@ struct Harness: Sendable {
             configuration: configuration
         )
         do {
-            try await application.test(configuration.tls == nil ? .router : .ahc(.https)) { client in
+            try await application.test(setup) { client in
                 try await body(harness, API(client: client))
             }
         } catch {

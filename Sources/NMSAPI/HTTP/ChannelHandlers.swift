@@ -6,6 +6,7 @@ internal import NIOCore
 internal import NIOHTTP1
 internal import NIOHTTPTypes
 internal import NIOSSL
+internal import NIOTLS
 
 /// Closes a connection (or an HTTP/2 stream) whose client sends or reads too slowly.
 ///
@@ -114,14 +115,40 @@ struct HandshakeDeadlineChannel<Base: ServerChildChannel>: ServerChildChannel {
     let timeout: TimeAmount
 
     func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Base.Value> {
-        let deadline = channel.eventLoop.scheduleTask(in: self.timeout) {
-            let version = try? channel.pipeline.syncOperations.nioSSL_tlsVersion()
-            // No version means that none was agreed upon.
-            if version == nil { channel.close(promise: nil) }
+        let timeout = self.timeout
+        return self.base.setup(channel: channel, logger: logger).flatMapThrowing { value in
+            // Behind TLS, which tells of the handshake, and before the choice of protocol, which keeps that to itself.
+            let pipeline = channel.pipeline.syncOperations
+            let tls = try pipeline.handler(type: NIOSSLServerHandler.self)
+            try pipeline.addHandler(HandshakeDeadlineHandler(timeout: timeout), position: .after(tls))
+            return value
         }
-        channel.closeFuture.whenComplete { _ in deadline.cancel() }
-        return self.base.setup(channel: channel, logger: logger)
     }
 
     func handle(value: Base.Value, logger: Logger) async { await self.base.handle(value: value, logger: logger) }
+}
+
+/// Waits for the end of the TLS handshake, then leaves the pipeline.
+final class HandshakeDeadlineHandler: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = NIOAny
+
+    private let timeout: TimeAmount
+    private var deadline: Scheduled<Void>?
+
+    init(timeout: TimeAmount) { self.timeout = timeout }
+
+    func handlerAdded(context: ChannelHandlerContext) {
+        let channel = context.channel
+        self.deadline = context.eventLoop.scheduleTask(in: self.timeout) { channel.close(promise: nil) }
+    }
+
+    func handlerRemoved(context: ChannelHandlerContext) { self.deadline?.cancel() }
+
+    func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+        context.fireUserInboundEventTriggered(event)
+        if case .handshakeCompleted? = event as? TLSUserEvent {
+            self.deadline?.cancel()
+            context.pipeline.syncOperations.removeHandler(self, promise: nil)
+        }
+    }
 }

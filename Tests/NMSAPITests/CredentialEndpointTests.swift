@@ -1,0 +1,246 @@
+import Foundation
+import NMSCore
+import NMSStorage
+import Postgres
+import PostgresTestSupport
+import Testing
+
+@testable import NMSAPI
+
+@Suite struct CredentialEndpointTests {
+    /// The specification's example (§9.2).
+    private let example = #"""
+        {"name":"Windows Admin","credential_type":"winrm_ntlm","username":"administrator","password":"P@ssw0rd123",
+         "domain":"CORP","port":5985,"use_ssl":false}
+        """#
+
+    @Test func createAnswersInTheSpecificationsShape() async throws {
+        try await Harness.with { harness, api in
+            let api = try await api.signedIn()
+            let reply = try await api.post("/credentials", self.example)
+            #expect(reply.status == 201)
+            let expected = try JSONValue.parse(
+                #"""
+                {"id":1,"name":"Windows Admin","credential_type":"winrm_ntlm","username":"administrator",
+                 "domain":"CORP","port":5985,"use_ssl":false,"tls_verify":"full","allow_unencrypted_basic":false,
+                 "allowed_targets":[],"status":"active"}
+                """#
+            )
+            #expect(reply.data.without("created_at", "updated_at") == expected)
+            #expect(try RFC3339.date(from: reply.data["created_at"].text) != nil)
+            #expect(try reply.data["updated_at"].text.hasSuffix("Z"))
+            let again = try await api.get("/credentials/1")
+            #expect(again.status == 200)
+            #expect(again.data == reply.data)
+            let list = try await api.get("/credentials")
+            #expect(list.data.without("credentials") == (try JSONValue.parse(#"{"total":1,"limit":50,"offset":0}"#)))
+            #expect(list.data["credentials"] == .array([reply.data]))
+            let stored = try await harness.dependencies.credentials.decrypted(id: 1)
+            #expect(stored?.password == Secret("P@ssw0rd123"))
+        }
+    }
+
+    @Test func everyFieldTravelsAndNullsAreShown() async throws {
+        try await Harness.with { _, api in
+            let api = try await api.signedIn()
+            let reply = try await api.post(
+                "/credentials",
+                #"""
+                {"name":"b","credential_type":"winrm_basic","username":"u","password":"p","use_ssl":true,
+                 "tls_verify":"chain","allowed_targets":["10.0.0.5/24","2001:db8::/32","10.0.0.0/24"],"domain":null}
+                """#
+            )
+            #expect(reply.status == 201)
+            #expect(reply.data["domain"] == .null)
+            #expect(reply.data.names.contains("domain"))
+            #expect(reply.data["port"] == .integer(5986))
+            #expect(reply.data["tls_verify"] == .string("chain"))
+            #expect(reply.data["allowed_targets"] == .array([.string("10.0.0.0/24"), .string("2001:db8::/32")]))
+            let wmi = try await api.post(
+                "/credentials",
+                #"{"name":"w","credential_type":"wmi","username":"u","password":"p","domain":""}"#
+            )
+            #expect(wmi.data["port"] == .integer(135))
+            #expect(wmi.data["domain"] == .null)
+        }
+    }
+
+    @Test(arguments: [
+        (#"{}"#, ["name", "credential_type", "username", "password"]),
+        (
+            #"{"name":1,"credential_type":"ssh","username":"","password":""}"#,
+            ["name", "credential_type", "username", "password"]
+        ),
+        (#"{"name":"a","credential_type":"wmi","username":"u","password":"p","colour":1}"#, ["colour"]),
+        (#"{"name":"a","credential_type":"wmi","username":"u","password":"p","port":0}"#, ["port"]),
+        (#"{"name":"a","credential_type":"wmi","username":"u","password":"p","port":65536}"#, ["port"]),
+        (#"{"name":"a","credential_type":"wmi","username":"u","password":"p","port":"1"}"#, ["port"]),
+        (#"{"name":"a","credential_type":"wmi","username":"u","password":"p","port":1.5}"#, ["port"]),
+        (#"{"name":"a","credential_type":"wmi","username":"u","password":"p","use_ssl":"yes"}"#, ["use_ssl"]),
+        (#"{"name":"a","credential_type":"wmi","username":"u","password":"p","use_ssl":null}"#, ["use_ssl"]),
+        (#"{"name":"a","credential_type":"wmi","username":"u","password":"p","domain":"A B"}"#, ["domain"]),
+        (#"{"name":"a","credential_type":"wmi","username":"u","password":"p","domain":"a/b"}"#, ["domain"]),
+        (#"{"name":"a","credential_type":"wmi","username":"u","password":"p","tls_verify":"no"}"#, ["tls_verify"]),
+        (
+            #"{"name":"a","credential_type":"wmi","username":"u","password":"p","allowed_targets":["10.0.0.0/33"]}"#,
+            ["allowed_targets"]
+        ),
+        (
+            #"{"name":"a","credential_type":"wmi","username":"u","password":"p","allowed_targets":"10.0.0.0/8"}"#,
+            ["allowed_targets"]
+        ),
+        (
+            #"{"name":"a\u0000b","credential_type":"wmi","username":"u\nv","password":"p\u0000"}"#,
+            ["name", "username", "password"]
+        ),
+        (#"{"name":"  ","credential_type":"wmi","username":"u","password":"p"}"#, ["name"]),
+        (#"{"name":"a","credential_type":"winrm_basic","username":"u","password":"p"}"#, ["use_ssl"]),
+        (#"{"name":"a","credential_type":"winrm_basic","username":"u:v","password":"p","use_ssl":true}"#, ["username"]),
+    ])
+    func wrongFieldsAreNamed(body: String, fields: [String]) async throws {
+        try await Harness.with { _, api in
+            let api = try await api.signedIn()
+            let reply = try await api.post("/credentials", body)
+            #expect(reply.status == 400)
+            #expect(reply.code == "VALIDATION_ERROR")
+            #expect(reply.details["field"] == .string(fields[0]))
+            let named = (0..<reply.details["errors"].count).map { reply.details["errors"][$0]["field"] }
+            #expect(named == fields.map { .string($0) })
+            #expect(try await api.get("/credentials").data["total"] == .integer(0))
+        }
+    }
+
+    @Test func namesOfAnyKindWithin255CharactersAreKept() async throws {
+        try await Harness.with { _, api in
+            let api = try await api.signedIn()
+            let name = String(repeating: "ü", count: 254) + "😀"
+            let reply = try await api.post(
+                "/credentials",
+                #"{"name":"\#(name)","credential_type":"wmi","username":"u","password":"p"}"#
+            )
+            #expect(reply.status == 201)
+            #expect(reply.data["name"] == .string(name))
+            let long = try await api.post(
+                "/credentials",
+                #"{"name":"\#(name)x","credential_type":"wmi","username":"u","password":"p"}"#
+            )
+            #expect(long.status == 400)
+        }
+    }
+
+    @Test func namesAreUnique() async throws {
+        try await Harness.with { _, api in
+            let api = try await api.signedIn()
+            _ = try await api.post("/credentials", self.example)
+            let reply = try await api.post(
+                "/credentials",
+                self.example.replacing("Windows Admin", with: "windows admin")
+            )
+            #expect(reply.status == 409)
+            #expect(reply.code == "CONFLICT")
+            #expect(reply.details["field"] == .string("name"))
+        }
+    }
+
+    @Test func putChangesOnlyWhatIsGivenAndTellsEveryone() async throws {
+        try await Harness.with { harness, api in
+            let api = try await api.signedIn()
+            let before = try await api.post("/credentials", self.example).data
+            let reply = try await api.put(
+                "/credentials/1",
+                #"{"username":"root","domain":null,"port":null,"use_ssl":true}"#
+            )
+            #expect(reply.status == 200)
+            #expect(reply.data["username"] == .string("root"))
+            #expect(reply.data["domain"] == .null)
+            #expect(reply.data["port"] == .integer(5986))
+            #expect(reply.data["name"] == before["name"])
+            #expect(harness.events.all == [DeviceEvent(.credentialUpdated, credentialID: 1)])
+            #expect(try await harness.dependencies.credentials.decrypted(id: 1)?.password == Secret("P@ssw0rd123"))
+            #expect(try await api.put("/credentials/1", #"{"password":"new one"}"#).status == 200)
+            #expect(try await harness.dependencies.credentials.decrypted(id: 1)?.password == Secret("new one"))
+            // Nothing given, nothing changed, nothing announced.
+            #expect(try await api.put("/credentials/1", "{}").status == 200)
+            #expect(harness.events.all.count == 2)
+            for wrong in [#"{"name":null}"#, #"{"id":2}"#, #"{"status":"active"}"#, #"{"password":null}"#] {
+                #expect(try await api.put("/credentials/1", wrong).status == 400)
+            }
+            // The rule about Basic looks at what would come of it.
+            #expect(try await api.put("/credentials/1", #"{"credential_type":"winrm_basic"}"#).status == 200)
+            let plain = try await api.put("/credentials/1", #"{"use_ssl":false}"#)
+            #expect(plain.status == 400)
+            #expect(plain.message.contains("readable over the network"))
+            let wanted = #"{"use_ssl":false,"allow_unencrypted_basic":true}"#
+            #expect(try await api.put("/credentials/1", wanted).status == 200)
+            #expect(try await api.put("/credentials/7", #"{"name":"x"}"#).status == 404)
+        }
+    }
+
+    @Test func onlyAnAdminOrTheOneWhoKnowsThePasswordWidensTargets() async throws {
+        try await Harness.with { _, api in
+            let admin = try await api.signedIn()
+            let id = try await admin.makeCredential(more: #","allowed_targets":["10.0.0.0/16"]"#)
+            let api = try await api.signedIn(as: "operator")
+            for wider in [#"[]"#, #"["10.0.0.0/15"]"#, #"["10.0.0.0/16","192.0.2.0/24"]"#, #"["::/0"]"#] {
+                let reply = try await api.put("/credentials/\(id)", #"{"allowed_targets":\#(wider)}"#)
+                #expect(reply.status == 403)
+                #expect(reply.code == "FORBIDDEN")
+            }
+            #expect(try await api.put("/credentials/\(id)", #"{"allowed_targets":["10.0.1.0/24"]}"#).status == 200)
+            let known = #"{"allowed_targets":["10.0.0.0/8"],"password":"P@ssw0rd123"}"#
+            #expect(try await api.put("/credentials/\(id)", known).status == 200)
+            #expect(try await admin.put("/credentials/\(id)", #"{"allowed_targets":[]}"#).status == 200)
+        }
+    }
+
+    @Test func deleteIsRefusedWhileDevicesUseIt() async throws {
+        try await Harness.with { harness, api in
+            let api = try await api.signedIn()
+            let credential = try await api.makeCredential()
+            let device = try await api.makeDevice()
+            _ = try await api.post("/devices/\(device)/provision", #"{"credential_id":\#(credential)}"#)
+            let refused = try await api.delete("/credentials/\(credential)")
+            #expect(refused.status == 409)
+            #expect(refused.code == "CONFLICT")
+            #expect(refused.details["device_ids"] == .array([.integer(device)]))
+            #expect(refused.message.contains("\(device)"))
+            _ = try await api.post("/devices/\(device)/deprovision")
+            let reply = try await api.delete("/credentials/\(credential)")
+            #expect(reply.status == 200)
+            #expect(reply.json["success"] == .bool(true))
+            #expect(harness.events.all.last == DeviceEvent(.credentialUpdated, credentialID: credential))
+            #expect(try await api.get("/credentials/\(credential)").status == 404)
+            #expect(try await api.delete("/credentials/\(credential)").status == 404)
+        }
+    }
+
+    @Test func resumeEndsASuspension() async throws {
+        try await Harness.with { harness, api in
+            let api = try await api.signedIn()
+            let id = try await api.makeCredential()
+            try await harness.database.pool.query("UPDATE credentials SET status = 'suspended', suspended_at = NOW()")
+            #expect(try await api.get("/credentials/\(id)").data["status"] == .string("suspended"))
+            let reply = try await api.post("/credentials/\(id)/resume")
+            #expect(reply.status == 200)
+            #expect(reply.data["status"] == .string("active"))
+            #expect(harness.events.all == [DeviceEvent(.credentialUpdated, credentialID: id)])
+            #expect(try await api.post("/credentials/99/resume").status == 404)
+        }
+    }
+
+    @Test func listsArePaged() async throws {
+        try await Harness.with { _, api in
+            let api = try await api.signedIn()
+            for name in ["a", "b", "c"] { _ = try await api.makeCredential(name) }
+            let page = try await api.get("/credentials?limit=1&offset=1").data
+            #expect(page["credentials"].count == 1)
+            #expect(page["credentials"][0]["name"] == .string("b"))
+            #expect(page["total"] == .integer(3))
+            #expect(page["limit"] == .integer(1))
+            #expect(page["offset"] == .integer(1))
+            for wrong in ["limit=0", "limit=1001", "limit=x", "limit=", "offset=-1", "page=1", "limit=1&limit=2"] {
+                #expect(try await api.get("/credentials?\(wrong)").status == 400, "\(wrong)")
+            }
+        }
+    }
+}
