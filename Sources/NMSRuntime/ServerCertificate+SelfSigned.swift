@@ -63,7 +63,7 @@ extension ServerCertificate {
             let key = P256.Signing.PrivateKey()
             let subject = try DistinguishedName {
                 OrganizationName("NMSlite")
-                CommonName("NMSlite \(names.hosts.first ?? "server")".prefixed(64))
+                CommonName("NMSlite on \(names.hosts.last ?? "localhost")".prefixed(64))
             }
             let publicKey = Certificate.PublicKey(key.publicKey)
             let certificate = try Certificate(
