@@ -34,7 +34,7 @@ import WinRM
 
     @Test func writesWhatWindowsExpects() {
         let part = SealedMultipart(signature: Self.signature, ciphertext: Self.ciphertext)
-        #expect(part.encoded() == Self.body(tab: ""))
+        #expect(part.encoded() == Self.body(tab: "\t"))
         #expect(
             SealedMultipart.contentType
                 == #"multipart/encrypted;protocol="application/HTTP-SPNEGO-session-encrypted";boundary="Encrypted Boundary""#

@@ -39,13 +39,16 @@ package struct SealedMultipart: Sendable, Hashable {
     }
 
     /// The body's bytes. The lengths of plaintext and ciphertext are the same, as they are with NTLM.
+    ///
+    /// Header lines begin with a tab, as Windows writes them: hosts take them with and without, well-known Python
+    /// clients only with it.
     package func encoded() -> [UInt8] {
         let head = """
             --\(Self.boundary)\r
-            Content-Type: \(Self.spnegoProtocol)\r
-            OriginalContent: type=\(self.originalType);Length=\(self.ciphertext.count)\r
+            \tContent-Type: \(Self.spnegoProtocol)\r
+            \tOriginalContent: type=\(self.originalType);Length=\(self.ciphertext.count)\r
             --\(Self.boundary)\r
-            Content-Type: application/octet-stream\r
+            \tContent-Type: application/octet-stream\r
 
             """
         var bytes: [UInt8] = []

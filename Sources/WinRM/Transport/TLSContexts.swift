@@ -1,3 +1,4 @@
+import NIOCore
 import NIOSSL
 import Synchronization
 
@@ -23,6 +24,8 @@ final class TLSContexts: Sendable {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.minimumTLSVersion = .tlsv12
         configuration.applicationProtocols = ["http/1.1"]
+        // A host that is gone does not answer the goodbye; do not wait the library's five seconds for it.
+        configuration.shutdownTimeout = .seconds(1)
         // Names are compared afterwards with a list; the library would know one name only, and that not as an address.
         configuration.certificateVerification = key.verifies ? .noHostnameVerification : .none
         if key.verifies, let path = key.caFile {
