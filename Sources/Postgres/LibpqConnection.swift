@@ -66,12 +66,12 @@ final class LibpqConnection {
     /// Whether no transaction is open.
     var isOutsideTransaction: Bool { PQtransactionStatus(self.pointer) == PQTRANS_IDLE }
 
-    /// Whether the server has closed the connection, or said anything at all, while it was idle; never blocks.
+    /// Whether the server closed the connection, or said anything at all, while it was idle; never blocks.
+    ///
+    /// What an idle server says is nearly always its farewell; a connection given up for a mere notice costs little.
     var hasEndedWhileIdle: Bool {
         var descriptor = pollfd(fd: PQsocket(self.pointer), events: Int16(POLLIN), revents: 0)
-        guard self.isAlive, descriptor.fd >= 0 else { return true }
-        guard poll(&descriptor, 1, 0) > 0 else { return false }
-        return PQconsumeInput(self.pointer) == 0 || !self.isAlive
+        return !self.isAlive || descriptor.fd < 0 || poll(&descriptor, 1, 0) != 0
     }
 
     /// Sends what is buffered, reading meanwhile so that both sides never wait for each other.

@@ -40,6 +40,7 @@ package struct TestDatabase: Sendable {
     package func close() async { await self.pool.close() }
 
     /// Runs `body` with a database and closes its pool afterwards.
+    @discardableResult
     package static func with<Value: Sendable>(
         _ template: Template? = nil,
         isolation: isolated (any Actor)? = #isolation,

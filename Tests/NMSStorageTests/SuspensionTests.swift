@@ -1,0 +1,146 @@
+import NMSCore
+import NMSStorage
+import NMSStorageTestSupport
+import Postgres
+import PostgresTestSupport
+import Testing
+
+@Suite struct SuspensionTests {
+    private struct Fleet {
+        let credentials: CredentialRepository
+        let credential: Int
+        let devices: [Int]
+
+        init(_ pool: PostgresPool, hosts: Int) async throws {
+            self.credentials = CredentialRepository(pool: pool, cipher: .testing)
+            let repository = DeviceRepository(pool: pool)
+            self.credential = try await self.credentials.create(.testing("shared")).id
+            var devices: [Int] = []
+            for host in 1...hosts {
+                let device = try await repository.create(NewDevice(ip: IPAddress("10.0.0.\(host)")!))
+                _ = try await repository.provision(
+                    id: device.id,
+                    credentialIDs: [self.credential],
+                    pollingInterval: nil
+                )
+                devices.append(device.id)
+            }
+            self.devices = devices
+        }
+
+        func fail(_ index: Int) async throws -> SuspensionState {
+            try await self.credentials.recordAuthenticationFailure(
+                deviceID: self.devices[index],
+                credentialID: self.credential
+            )
+        }
+
+        func succeed(_ index: Int) async throws {
+            try await self.credentials.recordAuthenticationSuccess(
+                deviceID: self.devices[index],
+                credentialID: self.credential
+            )
+        }
+
+        func state(_ index: Int) async throws -> SuspensionState {
+            try await self.credentials.suspension(deviceID: self.devices[index], credentialID: self.credential)
+        }
+    }
+
+    @Test func twoFailuresSuspendThePairAlone() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let fleet = try await Fleet(database.pool, hosts: 2)
+            #expect(try await fleet.state(0) == SuspensionState())
+            #expect(try await fleet.fail(0) == SuspensionState(pairFailures: 1, failedHosts: 1))
+            #expect(try await fleet.fail(0) == SuspensionState(pairFailures: 2, pairSuspended: true, failedHosts: 1))
+            #expect(try await fleet.state(1) == SuspensionState(failedHosts: 1))
+            // A sign-in that was under way ends no suspension, but the credential works somewhere.
+            try await fleet.succeed(0)
+            #expect(try await fleet.state(0) == SuspensionState(pairFailures: 2, pairSuspended: true))
+            // The poller still gets it: the gate decides.
+            let credentials = try await fleet.credentials.decrypted(forDevice: fleet.devices[0])
+            #expect(credentials.map(\.credential.status) == [.active])
+        }
+    }
+
+    @Test func aSuccessBetweenForgetsFailures() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let fleet = try await Fleet(database.pool, hosts: 4)
+            for index in [0, 1] { _ = try await fleet.fail(index) }
+            try await fleet.succeed(3)
+            #expect(try await fleet.state(0) == SuspensionState(pairFailures: 1))
+            #expect(try await fleet.fail(2) == SuspensionState(pairFailures: 1, failedHosts: 1))
+            try await fleet.succeed(0)
+            #expect(try await fleet.state(0) == SuspensionState())
+            #expect(try await fleet.fail(0) == SuspensionState(pairFailures: 1, failedHosts: 1))
+        }
+    }
+
+    @Test func failuresOnThreeHostsSuspendTheCredential() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let fleet = try await Fleet(database.pool, hosts: 4)
+            for index in [0, 1] { #expect(try await !fleet.fail(index).credentialSuspended) }
+            #expect(try await fleet.fail(2).credentialSuspended)
+            #expect(try await fleet.state(3).credentialSuspended)
+            #expect(try await fleet.credentials.credential(id: fleet.credential)?.status == .suspended)
+            let decrypted = try await fleet.credentials.decrypted(forDevice: fleet.devices[3])
+            #expect(decrypted.map(\.credential.status) == [.suspended])
+            try await fleet.succeed(3)
+            #expect(try await fleet.state(3).credentialSuspended)
+
+            #expect(try await fleet.credentials.resume(id: fleet.credential)?.status == .active)
+            for index in 0..<4 { #expect(try await fleet.state(index) == SuspensionState()) }
+            #expect(try await fleet.credentials.resume(id: 4711) == nil)
+        }
+    }
+
+    @Test(arguments: ["password", "username", "domain"])
+    func aChangedSignInEndsEverySuspension(_ field: String) async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let fleet = try await Fleet(database.pool, hosts: 3)
+            for index in [0, 0, 1, 2] { _ = try await fleet.fail(index) }
+            var changes = CredentialChanges()
+            changes.name = "another name"
+            changes.username = "svc-shared"
+            changes.domain = .some(nil)
+            // Nothing of the sign-in changed.
+            #expect(try await fleet.credentials.update(id: fleet.credential, changes)?.status == .suspended)
+            #expect(try await fleet.state(0).pairSuspended)
+            switch field {
+            case "password": changes.password = Secret("new")
+            case "username": changes.username = "other"
+            default: changes.domain = "CORP"
+            }
+            #expect(try await fleet.credentials.update(id: fleet.credential, changes)?.status == .active)
+            for index in 0..<3 { #expect(try await fleet.state(index) == SuspensionState()) }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func concurrentFailuresCountExactly() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let fleet = try await Fleet(database.pool, hosts: 6)
+            let states = try await withThrowingTaskGroup(of: SuspensionState.self) { group in
+                for index in 0..<24 { group.addTask { try await fleet.fail(index % 6) } }
+                return try await group.reduce(into: []) { $0.append($1) }
+            }
+            // Of 24 failures on 6 hosts, exactly those before the third host's first leave the credential active.
+            #expect(states.count { !$0.credentialSuspended } >= 2)
+            #expect(Set(states.map(\.pairFailures)) == [1, 2, 3, 4])
+            #expect(states.count { $0.pairFailures == 1 } == 6)
+            let final = SuspensionState(pairFailures: 4, pairSuspended: true, credentialSuspended: true, failedHosts: 6)
+            for index in 0..<6 { #expect(try await fleet.state(index) == final) }
+        }
+    }
+
+    @Test func aPairThatIsGoneCountsNothing() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let fleet = try await Fleet(database.pool, hosts: 1)
+            _ = try await DeviceRepository(pool: database.pool).deprovision(id: fleet.devices[0])
+            for _ in 0..<4 { #expect(try await fleet.fail(0) == SuspensionState()) }
+            #expect(
+                try await fleet.credentials.recordAuthenticationFailure(deviceID: 1, credentialID: 4711)
+                    == SuspensionState()
+            )
+        }
+    }
+}
