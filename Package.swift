@@ -254,7 +254,13 @@ let package = Package(
             path: "Tests/PostgresTestSupport",
             exclude: ["README.md"]
         ),
-        .testTarget(name: "PostgresTests", dependencies: ["Postgres", "PostgresTestSupport"]),
+        .testTarget(
+            name: "PostgresTests",
+            dependencies: [
+                "Postgres", "PostgresTestSupport", "Supervision", "SupervisionTesting", "guardtool",
+                .product(name: "Logging", package: "swift-log"),
+            ]
+        ),
         .target(
             name: "NMSStorageTestSupport",
             dependencies: [

@@ -155,7 +155,7 @@ final class PullSubscription: Sendable {
 
     private static func handBack(_ message: NATSMessage, on connection: NATSConnection?) {
         guard let reply = message.reply else { return }
-        connection?.post(Acknowledgement.reject(.zero), to: reply) { _ in }
+        connection?.post(Acknowledgement.reject(QueueLimits.handBackDelay), to: reply) { _ in }
     }
 
     private var now: Duration { self.start.duration(to: .now) }

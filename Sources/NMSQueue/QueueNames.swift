@@ -73,6 +73,9 @@ package enum QueueLimits {
     /// Events that a listener may be behind; older ones are dropped and counted.
     package static let pendingEvents = 4_096
 
+    /// What is handed back unread is delivered again after this, when another reader waits for it: nats-server 2.9 may
+    /// lose a redelivery, until the ack wait is over, while only requests of readers that are gone wait.
+    package static let handBackDelay: Duration = .seconds(1)
     /// A message whose burial failed is delivered again after this.
     package static let burialRetry: Duration = .seconds(5)
     /// What a closing connection gets to send what is left.
