@@ -26,8 +26,9 @@ package final class WinRMCollector: Collector {
     /// A signed-in connection between two polls.
     struct WarmSession: Sendable {
         var connection: WinRMConnection
-        /// With what it was signed in; another password or port means another session.
+        /// With what it was signed in, and where; another password, port or address means another session.
         var credential: DecryptedCredential
+        var address: IPAddress
     }
 
     private struct State {
@@ -109,7 +110,8 @@ package final class WinRMCollector: Collector {
         guard let session = self.state.withLock({ $0.sessions.removeValue(forKey: target.deviceID) }) else {
             return nil
         }
-        guard session.credential == target.credential, session.connection.isOpen else {
+        guard session.credential == target.credential, session.address == target.address, session.connection.isOpen
+        else {
             await session.connection.close()
             return nil
         }
@@ -122,7 +124,11 @@ package final class WinRMCollector: Collector {
             guard !state.closed, state.sessions.count < self.configuration.maxIdleConnections,
                 state.generations[target.credential.credential.id, default: 0] == generation
             else { return false }
-            state.sessions[target.deviceID] = WarmSession(connection: connection, credential: target.credential)
+            state.sessions[target.deviceID] = WarmSession(
+                connection: connection,
+                credential: target.credential,
+                address: target.address
+            )
             return true
         }
         if !kept { await connection.close() }

@@ -51,7 +51,8 @@ package final class Poller: Sendable {
         var intake: Task<Void, Never>?
         /// The job that each device is being polled for.
         var inFlight: [Int: String] = [:]
-        var baselines: [Int: CounterBaseline] = [:]
+        /// With the address that they were taken at: a device that moved is another host.
+        var baselines: [Int: (ip: String, baseline: CounterBaseline)] = [:]
         /// Devices whose last poll held its slot too long.
         var slow: Set<Int> = []
         var statistics = Statistics()
@@ -142,6 +143,9 @@ package final class Poller: Sendable {
         }
     }
 
+    /// Whether ``stop()`` was called.
+    package var isStopping: Bool { self.state.withLock { $0.stopping } }
+
     /// Forgets what a changed or removed device left behind.
     package func forget(deviceID: Int) {
         self.state.withLock { state in
@@ -215,14 +219,14 @@ package final class Poller: Sendable {
             gate: self.gate,
             policy: self.policy,
             configuration: self.configuration,
-            baseline: known.baseline,
+            baseline: known.baseline?.ip == target.device.ip ? known.baseline?.baseline : nil,
             lease: lease,
             now: self.now
         ).run()
         lease.release()
         try await self.publish(outcome.result)
         try await delivery.acknowledge()
-        self.finish(outcome, slow: lease.isSlow)
+        self.finish(outcome, ip: target.device.ip, slow: lease.isSlow)
         logger.debug(
             outcome.result.success ? "polled" : "poll failed",
             metadata: outcome.result.errorCode.map { ["error_code": "\($0.rawValue)"] } ?? [:]
@@ -264,7 +268,7 @@ package final class Poller: Sendable {
         self.state.withLock { $0.inFlight[job.deviceID] = nil }
     }
 
-    private func finish(_ outcome: DevicePoll.Outcome, slow: Bool) {
+    private func finish(_ outcome: DevicePoll.Outcome, ip: String, slow: Bool) {
         let device = outcome.result.deviceID
         self.state.withLock { state in
             if outcome.result.success {
@@ -272,7 +276,7 @@ package final class Poller: Sendable {
             } else {
                 state.statistics.failed += 1
             }
-            if let baseline = outcome.baseline { state.baselines[device] = baseline }
+            if let baseline = outcome.baseline { state.baselines[device] = (ip, baseline) }
             if slow { state.slow.insert(device) } else { state.slow.remove(device) }
         }
     }

@@ -1,0 +1,155 @@
+import Bcrypt
+import Foundation
+import Logging
+import NMSCore
+import NMSQueue
+import NMSRuntime
+import NMSStorage
+import Postgres
+import ServiceLifecycle
+
+/// One running nmslite: what it stands on is opened from the bottom up, and closed from the top down.
+struct Instance: Service {
+    let configuration: NMSRuntime.Configuration
+    let logger: Logger
+
+    func run() async throws {
+        let instance = try await InstanceDirectory.open(self.configuration)
+        let secrets = try Secrets.load(self.configuration, directory: instance.directory)
+        for file in secrets.generatedFiles { self.logger.info("secret generated", metadata: ["file": "\(file)"]) }
+        let certificate = try ServerCertificate.prepare(self.configuration, directory: instance.directory)
+        self.announce(certificate)
+        try await self.withPostgres(instance) { database in
+            try await self.withQueue(instance) { queue in
+                try await self.withPool(database) { pool in
+                    let cipher = try await self.prepareDatabase(pool, secrets: secrets, directory: instance.directory)
+                    try await Services(
+                        configuration: self.configuration,
+                        pool: pool,
+                        queue: queue,
+                        cipher: cipher,
+                        secrets: secrets,
+                        certificate: certificate,
+                        logger: self.logger
+                    ).run()
+                }
+            }
+        }
+    }
+
+    // MARK: - What it stands on
+
+    private func withPostgres(
+        _ instance: InstanceDirectory,
+        _ body: @escaping @Sendable (PostgresConfiguration) async throws -> Void
+    ) async throws {
+        let database = self.configuration.database
+        if let host = database.host {
+            return try await body(PostgresConfiguration(external: database, host: host))
+        }
+        let server = try await DatabaseAccess.prepare(instance)
+        try await server.whileRunning {
+            try await body(DatabaseAccess.finished(server.connectionConfiguration, database))
+        }
+    }
+
+    private func withQueue(
+        _ instance: InstanceDirectory,
+        _ body: @escaping @Sendable (NATSQueue) async throws -> Void
+    ) async throws {
+        guard self.configuration.queue.embedded else {
+            let servers = try QueueOptions.servers(inURL: self.configuration.queue.url.exposed)
+            return try await self.withConnection(QueueOptions(servers: servers), body)
+        }
+        let server = try await EmbeddedNATS.prepare(
+            EmbeddedNATS.Configuration(directory: instance.directory.natsDirectory),
+            user: instance.user,
+            lock: instance.childrenLock,
+            logger: Logger(label: "nats-server")
+        )
+        try await server.whileRunning { try await self.withConnection(server.queueOptions, body) }
+    }
+
+    private func withConnection(
+        _ options: QueueOptions,
+        _ body: @Sendable (NATSQueue) async throws -> Void
+    ) async throws {
+        var options = options
+        options.pollTimeout = self.configuration.polling.timeout
+        let queue = try await NATSQueue.connect(options, logger: Logger(label: "queue"))
+        do { try await body(queue) } catch {
+            await queue.shutDown()
+            throw error
+        }
+        await queue.shutDown()
+    }
+
+    private func withPool(
+        _ connection: PostgresConfiguration,
+        _ body: (PostgresPool) async throws -> Void
+    ) async throws {
+        let database = self.configuration.database
+        let pool = PostgresPool(
+            connection,
+            limits: PostgresPoolLimits(
+                maxOpen: database.maxOpenConns,
+                maxIdle: database.maxIdleConns,
+                maxLifetime: database.connMaxLifetime
+            )
+        )
+        do { try await body(pool) } catch {
+            await pool.close()
+            throw error
+        }
+        await pool.close()
+    }
+
+    // MARK: - Before anything runs
+
+    /// Schema, master key, partitions and the first user.
+    private func prepareDatabase(
+        _ pool: PostgresPool,
+        secrets: Secrets,
+        directory: DataDirectory
+    ) async throws -> CredentialCipher {
+        for migration in try await Migrator(pool.configuration).up() {
+            self.logger.info("migration applied", metadata: ["version": "\(migration.version)"])
+        }
+        guard let key = MasterKey(bytes: secrets.masterKey.exposed) else {
+            throw CommandError("the master key must have \(MasterKey.length) bytes", status: ErrorReport.configuration)
+        }
+        let cipher = CredentialCipher(key: key)
+        try await MasterKeyCheck.verifyOrStore(pool, cipher: cipher)
+        try await MetricsPartitions(pool: pool, logger: self.logger).ensureAhead(now: Date())
+        try await self.makeFirstUser(UserRepository(pool: pool), directory: directory)
+        return cipher
+    }
+
+    private func makeFirstUser(_ users: UserRepository, directory: DataDirectory) async throws {
+        guard try await users.count() == 0 else { return }
+        let first = try FirstAdminPassword.prepare(self.configuration, directory: directory)
+        let hasher = try PasswordHasher(cost: self.configuration.auth.bcryptCost)
+        let hash = try await hasher.hash(first.password.exposed)
+        guard try await users.createFirst(username: "admin", passwordHash: hash, role: .admin) != nil else { return }
+        self.logger.info(
+            "first user made",
+            metadata: ["username": "admin", "initial_password_file": "\(first.file ?? "none: NMSLITE_ADMIN_PASSWORD")"]
+        )
+    }
+
+    private func announce(_ certificate: ServerCertificate?) {
+        guard let certificate else {
+            self.logger.warning("TLS is off: passwords and tokens travel in the clear")
+            return
+        }
+        self.logger.info(
+            "certificate",
+            metadata: [
+                "file": "\(certificate.certificateFile)",
+                "sha256": "\(certificate.fingerprint)",
+                "self_signed": "\(certificate.isSelfSigned)",
+                "not_after": "\(RFC3339.string(from: certificate.notValidAfter))",
+            ]
+        )
+    }
+}

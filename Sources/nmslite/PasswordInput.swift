@@ -1,0 +1,32 @@
+import Foundation
+import NMSCore
+
+/// Reads passwords from people and from pipes; never from arguments.
+enum PasswordInput {
+    /// Asks twice on a terminal; one line of standard input otherwise.
+    static func readNew() throws -> Secret {
+        guard isatty(STDIN_FILENO) == 1 else { return try self.checked(readLine(strippingNewline: true)) }
+        let first = try self.checked(self.prompt("New password: "))
+        guard self.prompt("Again: ") == first.exposed else { throw CommandError("the two passwords differ") }
+        return first
+    }
+
+    private static func checked(_ text: String?) throws -> Secret {
+        guard let text, !text.isEmpty else { throw CommandError("no password was given") }
+        return Secret(text)
+    }
+
+    private static func prompt(_ text: String) -> String? {
+        FileHandle.standardError.write(Data(text.utf8))
+        var settings = termios()
+        guard tcgetattr(STDIN_FILENO, &settings) == 0 else { return readLine(strippingNewline: true) }
+        var silent = settings
+        silent.c_lflag &= ~tcflag_t(ECHO)
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent)
+        defer {
+            tcsetattr(STDIN_FILENO, TCSAFLUSH, &settings)
+            FileHandle.standardError.write(Data("\n".utf8))
+        }
+        return readLine(strippingNewline: true)
+    }
+}

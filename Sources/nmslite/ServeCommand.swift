@@ -1,0 +1,28 @@
+import ArgumentParser
+import Logging
+import NMSRuntime
+import ServiceLifecycle
+import UnixSignals
+
+struct ServeCommand: ConfiguredCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve",
+        abstract: "Run the server (the default command).",
+        discussion: "Ends on SIGTERM or SIGINT within 15 seconds: polls under way finish, what was collected is stored."
+    )
+
+    func run(_ configuration: Configuration, warnings: [String]) async throws {
+        try LogSetup.install(configuration)
+        let logger = Logger(label: "nmslite")
+        logger.info("nmslite starts", metadata: ["version": "\(Version.current)"])
+        for warning in warnings { logger.warning("\(warning)") }
+        var services = ServiceGroupConfiguration(
+            services: [.init(service: Instance(configuration: configuration, logger: logger))],
+            gracefulShutdownSignals: [.sigterm, .sigint],
+            logger: Logger(label: "nmslite.lifecycle") { _ in SwiftLogNoOpLogHandler() }
+        )
+        services.maximumGracefulShutdownDuration = .seconds(14)
+        try await ServiceGroup(configuration: services).run()
+        logger.info("nmslite ends")
+    }
+}

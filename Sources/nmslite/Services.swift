@@ -1,0 +1,181 @@
+import Bcrypt
+import Foundation
+import Logging
+import NIOPosix
+import NMSAPI
+import NMSCollectors
+import NMSCore
+import NMSPoller
+import NMSQueue
+import NMSRuntime
+import NMSScheduler
+import NMSStorage
+import Postgres
+import ServiceLifecycle
+
+/// What runs once everything below is open, by the instance's roles.
+struct Services {
+    let configuration: NMSRuntime.Configuration
+    let pool: PostgresPool
+    let queue: NATSQueue
+    let cipher: CredentialCipher
+    let secrets: Secrets
+    let certificate: ServerCertificate?
+    let logger: Logger
+
+    /// Runs until a graceful shutdown, which ends the services from the last to the first: requests, schedule, polls,
+    /// rows.
+    func run() async throws {
+        let devices = DeviceRepository(pool: self.pool)
+        let credentials = CredentialRepository(pool: self.pool, cipher: self.cipher)
+        let partitions = MetricsPartitions(pool: self.pool, logger: Logger(label: "storage"))
+        var services: [any Service] = []
+        if self.has(.writer) {
+            services.append(self.partitionService(partitions))
+            services.append(self.writerService(partitions))
+        }
+        if self.has(.poller) {
+            services.append(contentsOf: self.pollerServices(devices: devices, credentials: credentials))
+        }
+        if self.has(.scheduler) { services.append(self.schedulerService(devices)) }
+        if self.has(.api) { services.append(try await self.api(devices: devices, credentials: credentials)) }
+        var group = ServiceGroupConfiguration(
+            services: services.map { .init(service: $0) },
+            logger: Logger(label: "nmslite.lifecycle") { _ in SwiftLogNoOpLogHandler() }
+        )
+        group.maximumGracefulShutdownDuration = .seconds(12)
+        try await ServiceGroup(configuration: group).run()
+    }
+
+    private func has(_ role: NMSRuntime.Configuration.Role) -> Bool { self.configuration.roles.contains(role) }
+
+    // MARK: - Storage
+
+    private func writerService(_ partitions: MetricsPartitions) -> any Service {
+        var options = StorageWriter.Options()
+        options.unreachableAfter = self.configuration.polling.unreachableAfter
+        let writer = StorageWriter(
+            pool: self.pool,
+            source: self.queue,
+            events: self.queue,
+            partitions: partitions,
+            options: options,
+            logger: Logger(label: "writer")
+        )
+        return CancelledService { await writer.run() }
+    }
+
+    private func partitionService(_ partitions: MetricsPartitions) -> any Service {
+        let days = self.configuration.retention.days
+        return CancelledService { await partitions.run(retentionDays: days) }
+    }
+
+    // MARK: - Polling
+
+    private func pollerServices(devices: DeviceRepository, credentials: CredentialRepository) -> [any Service] {
+        let logger = Logger(label: "poller")
+        let targets = CachedPollTargets(
+            devices: devices,
+            credentials: credentials,
+            deviceTTL: self.configuration.cache.deviceTTL,
+            credentialTTL: self.configuration.cache.credentialTTL
+        )
+        let guardian = LockoutGuard(store: credentials, events: self.queue, logger: logger)
+        let collectors = CollectorRegistry([self.winrm()])
+        var polling = Poller.Configuration()
+        polling.workerCount = self.configuration.polling.workerCount
+        polling.timeout = self.configuration.polling.timeout
+        let poller = Poller(
+            configuration: polling,
+            source: self.queue,
+            targets: targets,
+            collectors: collectors,
+            gate: guardian,
+            results: self.queue,
+            policy: self.configuration.targets.policy,
+            logger: logger
+        )
+        let follower = PollEventFollower(
+            source: self.queue,
+            targets: targets,
+            gate: guardian,
+            collectors: collectors,
+            poller: poller,
+            logger: logger
+        )
+        let interval = self.configuration.cache.cleanupInterval
+        return [
+            CancelledService { await follower.run() },
+            CancelledService {
+                while (try? await Task.sleep(for: interval)) != nil { targets.removeExpired() }
+            },
+            PollerService(poller: poller, collectors: collectors, logger: logger),
+        ]
+    }
+
+    private func winrm() -> WinRMCollector {
+        var winrm = WinRMCollector.Configuration()
+        winrm.caFile = self.configuration.winrm.caFile
+        winrm.maxIdleConnections = self.configuration.winrm.maxIdleConnections
+        return WinRMCollector(configuration: winrm, eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
+    }
+
+    private func schedulerService(_ devices: DeviceRepository) -> any Service {
+        let logger = Logger(label: "scheduler")
+        let scheduler = Scheduler(source: devices, publisher: self.queue, events: self.queue, logger: logger)
+        let lock = AdvisoryLock(self.pool.configuration, key: .schedulerLeader, logger: logger)
+        return CancelledService {
+            await Retry.untilCancelled("scheduler", logger: logger) {
+                try await lock.whileHeld { try await scheduler.run() }
+            }
+        }
+    }
+
+    // MARK: - API
+
+    private func api(devices: DeviceRepository, credentials: CredentialRepository) async throws -> any Service {
+        var api = APIConfiguration(jwtSecret: self.secrets.jwtSecret)
+        api.host = self.configuration.server.host
+        api.port = self.configuration.server.port
+        api.tls = self.certificate.map {
+            APIConfiguration.TLS(certificatePath: $0.certificateFile, privateKeyPath: $0.privateKeyFile)
+        }
+        api.readTimeout = self.configuration.server.readTimeout
+        api.writeTimeout = self.configuration.server.writeTimeout
+        api.accessTokenTTL = self.configuration.auth.accessTokenTTL
+        api.refreshTokenTTL = self.configuration.auth.refreshTokenTTL
+        api.metricsTTL = self.configuration.cache.metricsTTL
+        api.cleanupInterval = self.configuration.cache.cleanupInterval
+        api.defaultPollingInterval = Int(self.configuration.polling.defaultInterval.components.seconds)
+        api.requestsPerSecond = self.configuration.rateLimit.requestsPerSecond
+        let (pool, queue) = (self.pool, self.queue)
+        let dependencies = APIDependencies(
+            users: UserRepository(pool: pool),
+            sessions: SessionRepository(pool: pool),
+            credentials: credentials,
+            devices: devices,
+            metrics: MetricsRepository(pool: pool),
+            hasher: try PasswordHasher(cost: self.configuration.auth.bcryptCost),
+            jobs: queue,
+            events: queue,
+            eventSource: queue,
+            targets: self.configuration.targets.policy,
+            health: [
+                HealthComponent("database") {
+                    do {
+                        _ = try await pool.read("SELECT 1")
+                        return ComponentHealth(.up)
+                    } catch {
+                        return ComponentHealth(.down, message: "PostgreSQL does not answer")
+                    }
+                },
+                HealthComponent("queue") {
+                    queue.status.isConnected
+                        ? ComponentHealth(.up) : ComponentHealth(.down, message: "NATS is not connected")
+                },
+            ],
+            logger: Logger(label: "api")
+        )
+        return try await buildApplication(dependencies: dependencies, configuration: api)
+    }
+}
