@@ -12,13 +12,14 @@ let instrumentation: [SwiftSetting] = [
     .enableUpcomingFeature("InternalImportsByDefault"),
 ]
 
-/// A room of the main package, instrumented.
-func room(_ name: String, dependencies: [Target.Dependency]) -> Target {
+/// A room of the main package, instrumented; of a room with a network side, name the sources that decode.
+func room(_ name: String, dependencies: [Target.Dependency], sources: [String]? = nil) -> Target {
     .target(
         name: name,
         dependencies: dependencies,
         path: "Rooms/\(name)",
         exclude: ["README.md"],
+        sources: sources,
         swiftSettings: instrumentation
     )
 }
@@ -51,6 +52,12 @@ let package = Package(
         fuzzTarget("FuzzNTLMAccept", of: "SSP"),
         fuzzTarget("FuzzSPNEGOTokens", of: "SSP"),
         fuzzTarget("FuzzSPNEGOExchange", of: "SSP"),
+
+        // MARK: WinRM
+        room("WinRM", dependencies: [], sources: ["XML", "SOAP", "Transport/SealedMultipart.swift"]),
+        fuzzTarget("FuzzXML", of: "WinRM"),
+        fuzzTarget("FuzzWSManReply", of: "WinRM"),
+        fuzzTarget("FuzzSealedMultipart", of: "WinRM"),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -59,9 +59,15 @@ import WinRM
         }
     }
 
-    @Test(arguments: ["", "-1", "x", "4294967296", "99999999999999999999", "0x10", "1 1", "28;Length=28"])
+    @Test(arguments: ["", "-1", "x", "4294967296", "99999999999999999999", "0x10", "1 1", "29;Length=29"])
     func refusesAbsurdLengths(length: String) {
         #expect(Self.failure(Self.body(length: length)) != nil)
+    }
+
+    /// Found by fuzzing: a parameter that is nothing but `=` trapped.
+    @Test(arguments: ["29;=", "29;==;=x;", "29;;;"])
+    func takesEmptyParameters(length: String) throws {
+        #expect(try SealedMultipart.decode(Self.body(length: length)).ciphertext == Self.ciphertext)
     }
 
     @Test(arguments: [[0, 0, 0, 0], [0xFF, 0xFF, 0xFF, 0xFF], [0, 0, 0, 0x80], [1, 1, 0, 0]] as [[UInt8]])

@@ -122,7 +122,7 @@ package struct SealedMultipart: Sendable, Hashable {
         var type: [Substring] = []
         var length: Int?
         for parameter in value.split(separator: ";") {
-            let pair = parameter.split(separator: "=", maxSplits: 1)
+            let pair = parameter.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             let name = String(pair[0]).trimmed.lowercased()
             if name == "length", pair.count == 2 {
                 let text = String(pair[1]).trimmed
