@@ -154,10 +154,14 @@ final class NATSConnection: Sendable {
     }
 
     private func handle(_ event: Event) {
-        let (listeners, closing) = self.state.withLock { state in
+        let (listeners, closing) = self.state.withLock {
+            state -> ([@Sendable (Event) -> Void], [CheckedContinuation<Void, Never>]) in
             var closing: [CheckedContinuation<Void, Never>] = []
             switch event {
-            case .disconnected: state.isConnected = false
+            case .disconnected:
+                state.isConnected = false
+                // Part of closing, and no news then.
+                if !state.closing.isEmpty { return ([], []) }
             case .reconnected:
                 state.isConnected = true
                 state.reconnects += 1
@@ -167,7 +171,7 @@ final class NATSConnection: Sendable {
                 swap(&closing, &state.closing)
             case .problem: break
             }
-            return (state.listeners.values, closing)
+            return (Array(state.listeners.values), closing)
         }
         for listener in listeners { listener(event) }
         for continuation in closing { continuation.resume() }

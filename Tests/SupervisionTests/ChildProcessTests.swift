@@ -201,6 +201,7 @@ import Testing
             }
             withExtendedLifetime(lock) {}
             lock = nil
+            // Not at once: a process that another test starts holds the descriptor until it has executed its program.
             _ = try await DirectoryLock.acquire(
                 directory: directory,
                 name: "children.lock",
