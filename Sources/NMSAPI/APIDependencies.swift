@@ -20,6 +20,8 @@ package struct APIDependencies: Sendable {
     package var targets: TargetPolicy
     /// What `GET /health` asks.
     package var health: [HealthComponent]
+    /// Told the port once the server listens, which matters where the configured one is 0.
+    package var onListening: @Sendable (Int) async -> Void
     package var clocks: APIClocks
     package var logger: Logger
 
@@ -35,6 +37,7 @@ package struct APIDependencies: Sendable {
         eventSource: (any DeviceEventSource)? = nil,
         targets: TargetPolicy = TargetPolicy(),
         health: [HealthComponent] = [],
+        onListening: @escaping @Sendable (Int) async -> Void = { _ in },
         clocks: APIClocks = APIClocks(),
         logger: Logger
     ) {
@@ -49,6 +52,7 @@ package struct APIDependencies: Sendable {
         self.eventSource = eventSource
         self.targets = targets
         self.health = health
+        self.onListening = onListening
         self.clocks = clocks
         self.logger = logger
     }
@@ -103,6 +107,12 @@ struct APIServices: Sendable {
     func handle(_ event: DeviceEvent) {
         self.devices.handle(event)
         self.metrics.handle(event)
+    }
+
+    /// Drops everything that events would have ended, after some may have been missed.
+    func forgetAll() {
+        self.devices.forgetAll()
+        self.metrics.forgetAll()
     }
 
     /// Drops everything that has expired from memory.

@@ -1,6 +1,7 @@
 package import Hummingbird
 internal import HummingbirdCore
 internal import HummingbirdHTTP2
+internal import Logging
 internal import NIOCore
 internal import NIOSSL
 
@@ -49,6 +50,14 @@ package func buildApplication(
                 logger: dependencies.logger
             )
         ],
+        onServerRunning: { channel in
+            let port = channel.localAddress?.port ?? configuration.port
+            dependencies.logger.info(
+                "the API listens",
+                metadata: ["host": "\(configuration.host)", "port": "\(port)", "tls": "\(configuration.tls != nil)"]
+            )
+            await dependencies.onListening(port)
+        },
         logger: dependencies.logger
     )
 }

@@ -28,7 +28,10 @@ struct MaintenanceService: Service {
         guard let eventSource = self.eventSource else { return }
         while !Task.isCancelled {
             do {
-                for await event in try await eventSource.deviceEvents() { self.services.handle(event) }
+                let events = try await eventSource.deviceEvents()
+                // What was announced before the subscription was not heard.
+                self.services.forgetAll()
+                for await event in events { self.services.handle(event) }
             } catch {
                 self.logger.warning("device events can't be followed", metadata: ["error": "\(error)"])
             }

@@ -65,7 +65,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [
+    static let wrongBodies: [(body: String, fields: [String])] = [
         (#"{}"#, ["name", "credential_type", "username", "password"]),
         (
             #"{"name":1,"credential_type":"ssh","username":"","password":""}"#,
@@ -96,16 +96,19 @@ import Testing
         (#"{"name":"  ","credential_type":"wmi","username":"u","password":"p"}"#, ["name"]),
         (#"{"name":"a","credential_type":"winrm_basic","username":"u","password":"p"}"#, ["use_ssl"]),
         (#"{"name":"a","credential_type":"winrm_basic","username":"u:v","password":"p","use_ssl":true}"#, ["username"]),
-    ])
-    func wrongFieldsAreNamed(body: String, fields: [String]) async throws {
+    ]
+
+    @Test func wrongFieldsAreNamed() async throws {
         try await Harness.with { _, api in
             let api = try await api.signedIn()
-            let reply = try await api.post("/credentials", body)
-            #expect(reply.status == 400)
-            #expect(reply.code == "VALIDATION_ERROR")
-            #expect(reply.details["field"] == .string(fields[0]))
-            let named = (0..<reply.details["errors"].count).map { reply.details["errors"][$0]["field"] }
-            #expect(named == fields.map { .string($0) })
+            for (body, fields) in Self.wrongBodies {
+                let reply = try await api.post("/credentials", body)
+                #expect(reply.status == 400, "\(body)")
+                #expect(reply.code == "VALIDATION_ERROR", "\(body)")
+                #expect(reply.details["field"] == .string(fields[0]), "\(body)")
+                let named = (0..<reply.details["errors"].count).map { reply.details["errors"][$0]["field"] }
+                #expect(named == fields.map { .string($0) }, "\(body)")
+            }
             #expect(try await api.get("/credentials").data["total"] == .integer(0))
         }
     }

@@ -49,7 +49,7 @@ import Testing
         }
     }
 
-    @Test(arguments: [
+    static let wrongBodies: [(body: String, fields: [String])] = [
         (#"{}"#, ["ip"]), (#"{"ip":null}"#, ["ip"]), (#"{"ip":"host"}"#, ["ip"]), (#"{"ip":"10.0.0.1/24"}"#, ["ip"]),
         (#"{"ip":"fe80::1%eth0"}"#, ["ip"]), (#"{"ip":3232235777}"#, ["ip"]), (#"{"ip":"010.0.0.1"}"#, ["ip"]),
         (#"{"ip":"192.0.2.1","polling_interval":4}"#, ["polling_interval"]),
@@ -60,16 +60,19 @@ import Testing
         (#"{"ip":"192.0.2.1","hostname":"a..b"}"#, ["hostname"]), (#"{"ip":"192.0.2.1","hostname":""}"#, ["hostname"]),
         (#"{"ip":"192.0.2.1","os":"a\tb"}"#, ["os"]), (#"{"ip":"192.0.2.1","id":7}"#, ["id"]),
         (#"{"ip":"x","hostname":5,"zz":1,"aa":1}"#, ["ip", "hostname", "aa", "zz"]),
-    ])
-    func wrongFieldsAreNamed(body: String, fields: [String]) async throws {
+    ]
+
+    @Test func wrongFieldsAreNamed() async throws {
         try await Harness.with { _, api in
             let api = try await api.signedIn()
-            let reply = try await api.post("/devices", body)
-            #expect(reply.status == 400)
-            #expect(reply.code == "VALIDATION_ERROR")
-            #expect(reply.details["field"] == .string(fields[0]))
-            let named = (0..<reply.details["errors"].count).map { reply.details["errors"][$0]["field"] }
-            #expect(named == fields.map { .string($0) })
+            for (body, fields) in Self.wrongBodies {
+                let reply = try await api.post("/devices", body)
+                #expect(reply.status == 400, "\(body)")
+                #expect(reply.code == "VALIDATION_ERROR", "\(body)")
+                #expect(reply.details["field"] == .string(fields[0]), "\(body)")
+                let named = (0..<reply.details["errors"].count).map { reply.details["errors"][$0]["field"] }
+                #expect(named == fields.map { .string($0) }, "\(body)")
+            }
         }
     }
 
@@ -139,13 +142,14 @@ import Testing
         }
     }
 
-    @Test(arguments: ["x", "0", "-1", "1.5", "2147483648", "99999999999999999999", "%31x", "+1", "%00"])
-    func idsMustBePositiveIntegers(id: String) async throws {
+    @Test func idsMustBePositiveIntegers() async throws {
         try await Harness.with { _, api in
             let api = try await api.signedIn()
-            let reply = try await api.get("/devices/\(id)")
-            #expect(reply.status == 400)
-            #expect(reply.details["field"] == .string("id"))
+            for id in ["x", "0", "-1", "1.5", "2147483648", "99999999999999999999", "%31x", "+1", "%00"] {
+                let reply = try await api.get("/devices/\(id)")
+                #expect(reply.status == 400, "\(id)")
+                #expect(reply.details["field"] == .string("id"), "\(id)")
+            }
         }
     }
 

@@ -81,18 +81,19 @@ import Testing
         ),
     ]
 
-    @Test(arguments: cases)
-    func everyAnswerHasTheEnvelopeAndAnID(test: Case) async throws {
+    @Test func everyAnswerHasTheEnvelopeAndAnID() async throws {
         try await Harness.with { _, api in
             let api = try await api.signedIn()
-            let reply = try await api.call(test.method, test.path, test.body, headers: test.headers)
-            #expect(reply.status == test.status)
-            #expect(reply.code == test.code)
-            #expect(reply.json["success"] == .bool(test.status < 400))
-            #expect(reply.header("content-type") == "application/json; charset=utf-8")
-            #expect(reply.header("x-request-id")?.isEmpty == false)
-            #expect(reply.header("cache-control") == "no-store")
-            #expect(reply.header("x-content-type-options") == "nosniff")
+            for test in Self.cases {
+                let reply = try await api.call(test.method, test.path, test.body, headers: test.headers)
+                #expect(reply.status == test.status, "\(test.name)")
+                #expect(reply.code == test.code, "\(test.name)")
+                #expect(reply.json["success"] == .bool(test.status < 400), "\(test.name)")
+                #expect(reply.header("content-type") == "application/json; charset=utf-8", "\(test.name)")
+                #expect(reply.header("x-request-id")?.isEmpty == false, "\(test.name)")
+                #expect(reply.header("cache-control") == "no-store", "\(test.name)")
+                #expect(reply.header("x-content-type-options") == "nosniff", "\(test.name)")
+            }
         }
     }
 

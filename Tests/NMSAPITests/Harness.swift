@@ -26,6 +26,9 @@ struct Harness: Sendable {
     let clock = TestClock()
     let log = LogRecorder()
 
+    /// Tests run side by side; more than a few databases at once only slow each other down.
+    private static let turnstile = Turnstile(places: 4)
+
     private static let template = TestDatabase.Template(name: "nmslite_api") { pool in
         try await Migrator(pool.configuration).up()
         // For rows of any month.
@@ -63,6 +66,8 @@ struct Harness: Sendable {
         configure: (inout APIConfiguration) -> Void = { _ in },
         _ body: @Sendable (Harness, API) async throws -> Void
     ) async throws {
+        await Self.turnstile.enter()
+        defer { Self.turnstile.leave() }
         let database = try await TestDatabase.make(Self.template)
         let harness = try Harness(database: database, health: health, targets: targets)
         var configuration = APIConfiguration(jwtSecret: Self.jwtSecret)
@@ -77,6 +82,8 @@ struct Harness: Sendable {
         )
         do {
             try await application.test(setup) { client in
+                // Caches are emptied at the subscription: not in the middle of a test.
+                try await eventually { harness.source.isSubscribed }
                 try await body(harness, API(client: client))
             }
         } catch {
@@ -255,10 +262,17 @@ extension Recorder: DeviceEventPublisher where Message == DeviceEvent {
 final class EventSource: DeviceEventSource {
     private let stream: AsyncStream<DeviceEvent>
     private let continuation: AsyncStream<DeviceEvent>.Continuation
+    private let subscribed = Atomic(false)
 
     init() { (self.stream, self.continuation) = AsyncStream.makeStream() }
 
-    func deviceEvents() async throws -> AsyncStream<DeviceEvent> { self.stream }
+    var isSubscribed: Bool { self.subscribed.load(ordering: .relaxed) }
+
+    func deviceEvents() async throws -> AsyncStream<DeviceEvent> {
+        self.subscribed.store(true, ordering: .relaxed)
+        return self.stream
+    }
+
     func send(_ event: DeviceEvent) { self.continuation.yield(event) }
 }
 
@@ -301,5 +315,35 @@ struct RecordingLogHandler: LogHandler {
         let metadata = self.metadata.merging(event.metadata ?? [:]) { $1 }
         let fields = metadata.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
         self.recorder.add("\(event.level) \(event.message) \(fields)")
+    }
+}
+
+/// Lets a few in at a time, in order.
+final class Turnstile: Sendable {
+    private let state: Mutex<(free: Int, waiting: [CheckedContinuation<Void, Never>])>
+
+    init(places: Int) { self.state = Mutex((places, [])) }
+
+    func enter() async {
+        await withCheckedContinuation { continuation in
+            let entered = self.state.withLock { state in
+                guard state.free > 0 else {
+                    state.waiting.append(continuation)
+                    return false
+                }
+                state.free -= 1
+                return true
+            }
+            if entered { continuation.resume() }
+        }
+    }
+
+    func leave() {
+        let next = self.state.withLock { state in
+            guard state.waiting.isEmpty else { return Optional(state.waiting.removeFirst()) }
+            state.free += 1
+            return nil
+        }
+        next?.resume()
     }
 }

@@ -34,6 +34,57 @@ import X509
         }
     }
 
+    @Test(
+        .enabled(if: FileManager.default.isExecutableFile(atPath: curl)),
+        arguments: [("--http1.1", "1.1"), ("--http2", "2"), ("--tls-max=1.2", "2")]
+    )
+    func bothVersionsOfHTTPAreSpoken(option: String, version: String) async throws {
+        let files = try CertificateFiles()
+        defer { files.remove() }
+        try await Harness.with(
+            through: .ahc(.https),
+            configure: { configuration in
+                configuration.host = "127.0.0.1"
+                configuration.port = 0
+                configuration.tls = files.configuration
+            }
+        ) { _, api in
+            let port = try required(api.client.port)
+            let arguments =
+                option.split(separator: "=").map(String.init) + [
+                    "--silent", "--show-error", "--cacert", files.certificatePath, "--resolve",
+                    "localhost:\(port):127.0.0.1",
+                    "--write-out", " %{http_version}", "https://localhost:\(port)/health",
+                ]
+            let output = try await run(curl, arguments)
+            #expect(output.hasPrefix(#"{"#) && output.contains(#""success":true"#))
+            #expect(output.hasSuffix(" \(version)"))
+        }
+    }
+
+    @Test(.enabled(if: FileManager.default.isExecutableFile(atPath: curl)))
+    func olderTLSIsRefused() async throws {
+        let files = try CertificateFiles()
+        defer { files.remove() }
+        try await Harness.with(
+            through: .ahc(.https),
+            configure: { configuration in
+                configuration.host = "127.0.0.1"
+                configuration.port = 0
+                configuration.tls = files.configuration
+            }
+        ) { _, api in
+            let port = try required(api.client.port)
+            // Security level 0 lets the client itself offer what it would not by default.
+            let output = try await run(
+                curl,
+                ["--silent", "--insecure", "--tlsv1.1", "--tls-max", "1.1", "--ciphers", "DEFAULT@SECLEVEL=0"]
+                    + ["--write-out", "%{http_code}", "https://127.0.0.1:\(port)/health"]
+            )
+            #expect(output == "000")
+        }
+    }
+
     // What the framework answers by itself, it would answer without the envelope.
     @Test(arguments: [
         ("GET\r\n\r\n", 400), ("GET /health HTTP/9.9\r\n\r\n", 400), ("\u{16}\u{3}\u{1}\u{0}\u{5}\r\n\r\n", 400),
@@ -122,6 +173,26 @@ import X509
     }
 }
 
+private let curl = "/usr/bin/curl"
+
+/// Runs a program and returns what it wrote to standard output.
+private func run(_ path: String, _ arguments: [String]) async throws -> String {
+    let process = Process()
+    let output = Pipe()
+    process.executableURL = URL(fileURLWithPath: path)
+    process.arguments = arguments
+    process.standardOutput = output
+    try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+        process.terminationHandler = { _ in continuation.resume() }
+        do {
+            try process.run()
+        } catch {
+            continuation.resume(throwing: error)
+        }
+    }
+    return String(decoding: output.fileHandleForReading.availableData, as: UTF8.self)
+}
+
 /// Sends bytes and reads until the server closes, five seconds at most.
 enum RawClient {
     static func exchange(_ request: String, port: Int) async throws -> String {
@@ -136,12 +207,14 @@ enum RawClient {
             channel.channel.close(promise: nil)
         }
         return try await channel.executeThenClose { inbound, outbound in
-            try await outbound.write(ByteBuffer(string: request))
             var text = ""
             do {
+                if !request.isEmpty { try await outbound.write(ByteBuffer(string: request)) }
                 for try await buffer in inbound { text += String(buffer: buffer) }
             } catch is IOError {
                 // A reset is a way of closing, too.
+            } catch is ChannelError {
+                // So is closing before the first byte was sent.
             }
             deadline.cancel()
             return text

@@ -130,6 +130,8 @@ package final class DeviceService: Sendable {
         }
     }
 
+    func forgetAll() { self.cache.invalidateAll() }
+
     func removeExpired() { self.cache.removeExpired() }
 
     /// The row itself: decisions are never taken on a cached one.

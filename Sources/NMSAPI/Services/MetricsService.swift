@@ -80,5 +80,7 @@ package final class MetricsService: Sendable {
         }
     }
 
+    func forgetAll() { self.latest.invalidateAll() }
+
     func removeExpired() { self.latest.removeExpired() }
 }
