@@ -295,13 +295,20 @@ struct QueueFixture {
 
     @Test func cancellationEndsTheStream() async throws {
         try await QueueFixture.withQueue { queue, _ in
+            let stream = try await queue.pollJobs(partitions: [1, 2], maxOutstanding: 4)
             let task = Task {
-                for await _ in try await queue.pollJobs(partitions: [1, 2], maxOutstanding: 4) {}
+                for await _ in stream {}
                 return true
             }
-            try await Task.sleep(for: .milliseconds(100))
             task.cancel()
-            #expect(try await task.value)
+            #expect(await task.value)
+            await #expect(throws: CancellationError.self) {
+                try await withThrowingTaskGroup(of: Void.self) { group in
+                    group.cancelAll()
+                    group.addTask { _ = try await queue.pollJobs(partitions: [1], maxOutstanding: 4) }
+                    try await group.waitForAll()
+                }
+            }
         }
     }
 

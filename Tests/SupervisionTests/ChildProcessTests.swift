@@ -205,8 +205,7 @@ import Testing
             _ = try await DirectoryLock.acquire(
                 directory: directory,
                 name: "children.lock",
-                waitingUpTo: .zero,
-                clock: ImmediateClock()
+                waitingUpTo: .seconds(5)
             )
         }
     }
