@@ -1,12 +1,7 @@
 import ArgumentParser
 import Dispatch
-import WindowsSimulator
-
-#if canImport(FoundationEssentials)
-import FoundationEssentials
-#else
 import Foundation
-#endif
+import WindowsSimulator
 
 #if canImport(Glibc)
 import Glibc
@@ -106,6 +101,7 @@ struct Winsim: AsyncParsableCommand {
         guard let base = IPv4(self.baseAddress) else {
             throw ValidationError("--base-address: \(self.baseAddress) is no IPv4 address")
         }
+        guard self.hosts > 0 else { throw ValidationError("--hosts: \(self.hosts) must be 1 or more") }
         guard let addresses = AddressRange(base: base, count: self.hosts) else {
             throw ValidationError("--hosts: \(self.hosts) hosts do not fit from \(base) on")
         }
@@ -143,7 +139,7 @@ struct Winsim: AsyncParsableCommand {
             do {
                 configuration.faults = try String(contentsOfFile: path, encoding: .utf8)
             } catch {
-                throw Self.failure("cannot read \(path): \(error)")
+                throw Self.failure("cannot read \(path): \((error as NSError).localizedDescription)")
             }
         }
         return configuration
@@ -158,7 +154,7 @@ struct Winsim: AsyncParsableCommand {
         do {
             try Data(pem.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
         } catch {
-            throw Self.failure("cannot write \(path): \(error)")
+            throw Self.failure("cannot write \(path): \((error as NSError).localizedDescription)")
         }
     }
 

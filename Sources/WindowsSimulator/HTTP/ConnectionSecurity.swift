@@ -24,7 +24,6 @@ struct ConnectionSecurity: Sendable {
         var ntlm: NTLMAcceptor.Configuration
 
         var offersBasic: Bool { self.service.offersBasic && (self.isTLS || self.service.allowsUnencrypted) }
-        var takesPlainBodies: Bool { self.isTLS || self.service.allowsUnencrypted }
     }
 
     /// What happened to the login with this request.
@@ -61,13 +60,15 @@ struct ConnectionSecurity: Sendable {
 
     // MARK: Logins
 
-    mutating func decide(_ request: HTTPRequest, policy: Policy) -> Decision {
+    /// - Parameter policy: asked for only if the request does not continue an established connection, as most do.
+    mutating func decide(_ request: HTTPRequest, policy: @autoclosure () -> Policy) -> Decision {
         guard let authorization = request.header("Authorization") else {
             if case .established(let user, _) = self.state {
                 return .authorized(user: user, token: nil, .none)
             }
-            return .reply(Self.unauthorized(policy, closes: true), .none)
+            return .reply(Self.unauthorized(policy(), closes: true), .none)
         }
+        let policy = policy()
         let parts = authorization.split(separator: " ", maxSplits: 1)
         let scheme = parts.first.map { $0.lowercased() } ?? ""
         let content = parts.count == 2 ? String(parts[1]) : ""

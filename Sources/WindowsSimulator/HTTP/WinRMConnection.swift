@@ -146,13 +146,6 @@ final class WinRMConnection: ChannelInboundHandler {
             self.answers = 0
             if limit.1 { self.fleet.lock(self.host) }
         }
-        let policy = self.fleet.policy(
-            for: self.host,
-            isTLS: self.isTLS,
-            certificate: self.certificate,
-            faults: faults,
-            at: now
-        )
         let isSealed = request.header("Content-Type").map { SealedMultipart.isSealed(contentType: $0) } ?? false
         if !isSealed, !self.isTLS, !request.body.isEmpty,
             let status = faults.first({ if case .plainRefused(let status) = $0 { status } else { nil } })
@@ -160,14 +153,18 @@ final class WinRMConnection: ChannelInboundHandler {
             self.send(HTTPAnswer(status: status, closes: true), context)
             return
         }
-        switch self.security.decide(request, policy: policy) {
+        switch self.security.decide(request, policy: self.policy(faults, at: now)) {
         case .reply(let answer, let login):
             self.count(login)
             self.send(answer, context)
         case .authorized(let user, let token, let login):
             self.count(login)
-            self.authorized(request, isSealed: isSealed, user: user, token: token, policy: policy, context)
+            self.authorized(request, isSealed: isSealed, user: user, token: token, context)
         }
+    }
+
+    private func policy(_ faults: ActiveFaults, at time: FileTime) -> ConnectionSecurity.Policy {
+        self.fleet.policy(for: self.host, isTLS: self.isTLS, certificate: self.certificate, faults: faults, at: time)
     }
 
     private func count(_ login: ConnectionSecurity.Login) {
@@ -195,7 +192,6 @@ final class WinRMConnection: ChannelInboundHandler {
         isSealed: Bool,
         user: String,
         token: String?,
-        policy: ConnectionSecurity.Policy,
         _ context: ChannelHandlerContext
     ) {
         let headers = token.map { [("WWW-Authenticate", "Negotiate \($0)")] } ?? []
@@ -211,9 +207,11 @@ final class WinRMConnection: ChannelInboundHandler {
                 self.send(HTTPAnswer(status: 400, closes: true), context)
                 return
             }
-        } else if !policy.takesPlainBodies {
+        } else if !self.isTLS, !self.fleet.configuration.service.allowsUnencrypted {
             // What Windows does: it looks like a bad password and is none.
             self.security.reset()
+            let now = self.fleet.clock()
+            let policy = self.policy(self.fleet.faults(of: self.host, at: now), at: now)
             self.send(ConnectionSecurity.unauthorized(policy, closes: true), context)
             return
         }
