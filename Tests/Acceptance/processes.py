@@ -219,6 +219,8 @@ class Api:
     def __init__(self, server):
         self.server = server
         self.session = requests.Session()
+        # A CA bundle in the environment would replace the server's own certificate.
+        self.session.trust_env = False
         self.session.verify = server.certificate
 
     def login(self, username, password):
