@@ -225,23 +225,24 @@ package final class Supervisor: Sendable {
 extension Supervisor {
     /// Runs the child for as long as `body` takes, which begins when the child is ready.
     ///
-    /// When the child can't be kept running at first, `body` doesn't begin and the error is thrown.
+    /// When this task is cancelled, `body` is, and the child goes on until `body` has returned: it may need the child
+    /// to finish. When the child can't be kept running at first, `body` doesn't begin and the error is thrown.
     package func whileRunning<Result: Sendable>(
-        _ body: @escaping @Sendable () async throws -> Result
+        _ body: @Sendable () async throws -> Result
     ) async throws -> Result {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            group.addTask { try await self.run() }
-            do {
-                try await self.waitUntilReady()
-                let result = try await body()
-                group.cancelAll()
-                try await group.waitForAll()
-                return result
-            } catch {
-                group.cancelAll()
-                try? await group.waitForAll()
-                throw error
-            }
+        // Not a child task, which would be cancelled together with the body; it is awaited on every way out.
+        let runner = Task { try await self.run() }
+        do {
+            try await self.waitUntilReady()
+            let result = try await body()
+            runner.cancel()
+            try await runner.value
+            return result
+        } catch {
+            runner.cancel()
+            // What kept it from starting says more than that waiting for it ended.
+            if case .failure(let failure) = await runner.result, !(failure is CancellationError) { throw failure }
+            throw error
         }
     }
 }

@@ -306,6 +306,28 @@ struct ImmediateClock: Clock {
         }
     }
 
+    @Test func theChildOutlivesACancelledBody() async throws {
+        let seconds = "\(Int.random(in: 1_000_000...9_999_999))"
+        let supervisor = try self.supervisor(of: "sleep \(seconds) & wait")
+        let task = Task {
+            try await supervisor.whileRunning {
+                #expect(
+                    await SupervisionTesting.eventually { !SupervisionTesting.processes(containing: seconds).isEmpty }
+                )
+                while !Task.isCancelled { await Task.yield() }
+                // In a task of its own, for this one's sleeps are over at once.
+                return await Task {
+                    try? await Task.sleep(for: .milliseconds(300))
+                    return SupervisionTesting.processes(containing: seconds).isEmpty
+                }.value
+            }
+        }
+        try await supervisor.waitUntilReady()
+        task.cancel()
+        #expect(try await !task.value)
+        #expect(SupervisionTesting.processes(containing: seconds).isEmpty)
+    }
+
     @Test func cancellationStopsTheChild() async throws {
         let seconds = "\(Int.random(in: 1_000_000...9_999_999))"
         let supervisor = try self.supervisor(of: "sleep \(seconds) & wait")
