@@ -148,6 +148,8 @@ actor WinRMPoll {
     private func signIn(_ connection: WinRMConnection, endpoint: WinRMEndpoint) async throws {
         let authentication = WinRMAuthentication(self.target.credential)
         let deadline = min(.now + self.collector.configuration.signInTimeout, self.target.deadline)
+        // Outside the gate: a host that stalls here must not keep others with this credential waiting.
+        try await connection.requestChallenge(for: authentication, deadline: deadline)
         try await self.target.gate.authenticate(
             deviceID: self.target.deviceID,
             credentialID: self.target.credential.credential.id
@@ -214,7 +216,9 @@ extension PollFailure {
             case .responseTooLarge: .responseTooLarge
             case .protocolError, .cancelled: .protocolError
             }
-        self.init(code, "\(endpoint.summary): \(error)")
+        var message = "\(endpoint.summary): \(error)"
+        if code == .tlsFailed { message += " (settings: winrm.ca_file, and the credential's tls_verify)" }
+        self.init(code, message)
     }
 }
 

@@ -6,6 +6,25 @@ import SSP
 extension WinRMConnection {
     // MARK: - Signing in
 
+    /// Does the part of signing in that needs no password: gets an NTLM host's challenge. Nothing for Basic.
+    ///
+    /// ``authenticate(_:deadline:)`` does it by itself; apart from it, whoever guards sign-ins need not guard against
+    /// hosts that never answer.
+    package func requestChallenge(
+        for authentication: WinRMAuthentication,
+        deadline: ContinuousClock.Instant
+    ) async throws(WinRMError) {
+        guard case .notSignedIn = self.protection else { throw .misuse("signing in twice on one connection") }
+        guard case .ntlm(let username, let password, let domain) = authentication else { return }
+        let credential = Self.credential(username: username, password: password, domain: domain)
+        do throws(WinRMError) {
+            try await self.challenge(credential, deadline: deadline)
+        } catch {
+            self.abandon(error)
+            throw error
+        }
+    }
+
     /// Signs in. For Basic this sends an `Identify`, since only an answer proves the login.
     ///
     /// - Throws: `.authenticationFailed` (do not try again), `.noCommonScheme`, `.encryptionRequired`,
@@ -14,16 +33,19 @@ extension WinRMConnection {
         _ authentication: WinRMAuthentication,
         deadline: ContinuousClock.Instant
     ) async throws(WinRMError) {
-        guard case .notSignedIn = self.protection else { throw .misuse("signing in twice on one connection") }
+        if case .notSignedIn = self.protection { try await self.requestChallenge(for: authentication, deadline: deadline) }
         do throws(WinRMError) {
-            switch authentication {
-            case .basic(let username, let password, let allowUnencrypted):
+            switch (authentication, self.protection) {
+            case (.basic(let username, let password, let allowUnencrypted), .notSignedIn):
                 guard self.endpoint.tls != nil || allowUnencrypted else { throw .unencryptedBasicRefused }
                 let authorization = "Basic " + Base64.encode(Array("\(username):\(password)".utf8))
                 try await self.proveBasic(authorization, deadline: deadline)
-            case .ntlm(let username, let password, let domain):
-                let credential = Self.credential(username: username, password: password, domain: domain)
-                try await self.negotiate(credential, deadline: deadline)
+            case (.ntlm, .challenged(var login, let authorization)):
+                let second = try await self.sendLogin(authorization, deadline: deadline)
+                let session = try login.finish(second)
+                self.protection = self.endpoint.tls == nil ? .sealed(session) : .connectionBound
+            default:
+                throw .misuse("signing in twice on one connection")
             }
         } catch {
             self.abandon(error)
@@ -40,7 +62,7 @@ extension WinRMConnection {
         return NTLMCredential(username: String(parts[1]), password: password, domain: String(parts[0]))
     }
 
-    private func negotiate(_ credential: NTLMCredential, deadline: ContinuousClock.Instant) async throws(WinRMError) {
+    private func challenge(_ credential: NTLMCredential, deadline: ContinuousClock.Instant) async throws(WinRMError) {
         var login = NegotiateLogin(
             credential: credential,
             channelBindings: self.certificateHash.map { ChannelBindings.tlsServerEndPoint(certificateHash: $0) },
@@ -52,9 +74,7 @@ extension WinRMConnection {
         guard self.isOpen else {
             throw .protocolViolation("the host closed the connection between the login's messages")
         }
-        let second = try await self.sendLogin(authorization, deadline: deadline)
-        let session = try login.finish(second)
-        self.protection = self.endpoint.tls == nil ? .sealed(session) : .connectionBound
+        self.protection = .challenged(login, authorization: authorization)
     }
 
     private func sendLogin(
@@ -108,7 +128,7 @@ extension WinRMConnection {
         guard !self.isBusy else { throw .misuse("a second request while one is in flight") }
         do throws(WinRMError) {
             switch self.protection {
-            case .notSignedIn:
+            case .notSignedIn, .challenged:
                 throw .misuse("a request before signing in")
             case .basic(let authorization):
                 return try await self.plainMessage(envelope, [("Authorization", authorization)], deadline: deadline)

@@ -11,6 +11,8 @@ package actor WinRMConnection {
     /// How messages are protected after signing in.
     enum Protection {
         case notSignedIn
+        /// The host's NTLM challenge is answered, but the answer is not sent yet.
+        case challenged(NegotiateLogin, authorization: String)
         case basic(authorization: String)
         /// NTLM over plain HTTP: every body is sealed.
         case sealed(NTLMSession)
