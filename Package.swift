@@ -184,7 +184,6 @@ let package = Package(
             dependencies: [
                 "SSP", "WinRM",
                 .product(name: "Crypto", package: "swift-crypto"),
-                .product(name: "Logging", package: "swift-log"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
@@ -200,7 +199,6 @@ let package = Package(
             dependencies: [
                 "WindowsSimulator",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "Logging", package: "swift-log"),
             ]
         ),
 
@@ -208,7 +206,7 @@ let package = Package(
             name: "WindowsSimulatorTests",
             dependencies: [
                 "SSP", "WinRM", "WindowsSimulator",
-                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ]
         ),
 
