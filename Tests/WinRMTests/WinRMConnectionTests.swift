@@ -304,6 +304,30 @@ import Testing
         }
     }
 
+    @Test func theChallengeCanBeFetchedBeforehand() async throws {
+        let page = try fixture("enumerate-all-at-once.xml")
+        let host = NTLMHost { _, _ in ("200 ", page) }
+        try await LoopbackServer.run(host.respond) { server, port in
+            try await withConnection(port: port, signIn: nil) { connection in
+                try await connection.requestChallenge(for: ntlm, deadline: .soon)
+                #expect(server.requests.count == 1)
+                guard case .misuse? = await failure({ try await connection.identify(deadline: .soon) }) else {
+                    Issue.record("served before signing in")
+                    return
+                }
+                try await connection.authenticate(ntlm, deadline: .soon)
+                #expect(server.requests.count == 2)
+                let rows = try await connection.enumerate(wql: "q", deadline: .soon)
+                #expect(rows.count == 2)
+                guard case .misuse? = await failure({ try await connection.authenticate(ntlm, deadline: .soon) }) else {
+                    Issue.record("signed in twice")
+                    return
+                }
+                #expect(connection.isOpen)
+            }
+        }
+    }
+
     @Test func acceptsChallengesInsideSPNEGO() async throws {
         let page = try fixture("enumerate-all-at-once.xml")
         let host = NTLMHost(wraps: true) { _, _ in ("200 ", page) }

@@ -33,7 +33,9 @@ extension WinRMConnection {
         _ authentication: WinRMAuthentication,
         deadline: ContinuousClock.Instant
     ) async throws(WinRMError) {
-        if case .notSignedIn = self.protection { try await self.requestChallenge(for: authentication, deadline: deadline) }
+        if case .notSignedIn = self.protection {
+            try await self.requestChallenge(for: authentication, deadline: deadline)
+        }
         do throws(WinRMError) {
             switch (authentication, self.protection) {
             case (.basic(let username, let password, let allowUnencrypted), .notSignedIn):
@@ -48,6 +50,7 @@ extension WinRMConnection {
                 throw .misuse("signing in twice on one connection")
             }
         } catch {
+            if case .misuse = error { throw error }
             self.abandon(error)
             throw error
         }
