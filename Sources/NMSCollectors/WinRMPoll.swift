@@ -40,8 +40,8 @@ actor WinRMPoll {
                 succeeded = true
                 if group == .system { await self.addHostname(to: &sample) }
             } catch let failure as ConnectionFailure {
-                // What was read before is kept.
-                guard succeeded else { throw failure.failure }
+                // What was read before is kept; of several failures the first says most.
+                guard succeeded else { throw sample.failures.first?.failure ?? failure.failure }
                 broken = failure.failure
                 WindowsQueries.fail(group, failure.failure, in: &sample)
             } catch let failure as PollFailure {

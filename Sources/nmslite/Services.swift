@@ -163,7 +163,7 @@ struct Services {
             health: [
                 HealthComponent("database") {
                     do {
-                        _ = try await pool.read("SELECT 1")
+                        try await pool.ping()
                         return ComponentHealth(.up)
                     } catch {
                         return ComponentHealth(.down, message: "PostgreSQL does not answer")
