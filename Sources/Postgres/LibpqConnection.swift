@@ -102,8 +102,8 @@ final class LibpqConnection {
     struct Deadline {
         /// nil means never.
         var instant: ContinuousClock.Instant?
-        /// Once true, the server has ``QueryCanceller/patience`` left.
-        var isCancelled: () -> Bool
+        /// Whose statement it is; nil for one that nobody may cancel.
+        var canceller: QueryCanceller?
     }
 
     private func waitForServer(events: Int32, _ deadline: Deadline) throws {
@@ -113,10 +113,11 @@ final class LibpqConnection {
             until: deadline.instant,
             orThrow: .connectionLost("the server did not answer in time")
         ) {
-            guard deadline.isCancelled() else { return }
+            guard let canceller = deadline.canceller, canceller.isCancelled else { return }
             let until = cancelledUntil ?? .now + QueryCanceller.patience
             cancelledUntil = until
             if until < .now { throw PostgresError.connectionLost("the server did not react to a cancelled statement") }
+            canceller.repeatRequest()
         }
     }
 

@@ -139,7 +139,7 @@ package actor PostgresConnection {
     /// Runs a statement to its end even in a cancelled task: for COMMIT and ROLLBACK.
     func executeUncancelled(_ sql: String) throws {
         guard let libpq = self.libpq else { throw PostgresError.connectionLost("it is closed") }
-        let deadline = LibpqConnection.Deadline(instant: self.deadline, isCancelled: { false })
+        let deadline = LibpqConnection.Deadline(instant: self.deadline, canceller: nil)
         let result = try self.closingWhenLost { try self.run(libpq, sql: sql, deadline) { PQsendQuery($0, sql) } }
         // COMMIT of a transaction that had failed succeeds as a ROLLBACK.
         if sql == "COMMIT", result.commandTag != "COMMIT" {
@@ -161,7 +161,7 @@ package actor PostgresConnection {
         guard let libpq = self.libpq, let canceller = self.canceller else {
             throw PostgresError.connectionLost("it is closed")
         }
-        let deadline = LibpqConnection.Deadline(instant: self.deadline, isCancelled: { canceller.isCancelled })
+        let deadline = LibpqConnection.Deadline(instant: self.deadline, canceller: canceller)
         let id = canceller.begin()
         do {
             let value = try await withTaskCancellationHandler {
@@ -198,6 +198,7 @@ package actor PostgresConnection {
         _ deadline: LibpqConnection.Deadline,
         send: (OpaquePointer) -> Int32
     ) throws -> LibpqResult {
+        if deadline.canceller?.isCancelled == true { throw CancellationError() }
         guard send(libpq.pointer) == 1 else { throw libpq.lost }
         return try self.finish(libpq, sql: sql, deadline)
     }

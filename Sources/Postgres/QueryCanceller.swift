@@ -55,12 +55,26 @@ final class QueryCanceller: Sendable {
     /// Asks the server to end the statement, unless it has ended by itself.
     func cancel(_ id: UInt64) {
         let isRunning = self.state.withLock { state in
-            guard state.running == id, !state.isCancelled else { return false }
+            guard state.running == id else { return false }
             state.isCancelled = true
             self.requests.enter()
             return true
         }
-        guard isRunning else { return }
+        if isRunning { self.send() }
+    }
+
+    /// Asks once more, if anybody asked at all: the server ignores a request that reaches it between two steps of one
+    /// statement, such as preparing and running it. Called by the connection while its statement is under way.
+    func repeatRequest() {
+        let isCancelled = self.state.withLock { state in
+            guard state.running != nil, state.isCancelled else { return false }
+            self.requests.enter()
+            return true
+        }
+        if isCancelled { self.send() }
+    }
+
+    private func send() {
         DispatchQueue.global().async { [handle, requests] in
             handle?.send()
             requests.leave()

@@ -132,6 +132,21 @@ import Testing
         }
     }
 
+    /// Without the lock on the credential, each of the three would count its own host only.
+    @Test(.timeLimit(.minutes(1))) func threeHostsThatFailAtOnceSuspendTheCredential() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let fleet = try await Fleet(database.pool, hosts: 3)
+            for _ in 0..<20 {
+                try await withThrowingTaskGroup { group in
+                    for index in 0..<3 { group.addTask { _ = try await fleet.fail(index) } }
+                    try await group.waitForAll()
+                }
+                #expect(try await fleet.state(0).credentialSuspended)
+                _ = try await fleet.credentials.resume(id: fleet.credential)
+            }
+        }
+    }
+
     @Test func aPairThatIsGoneCountsNothing() async throws {
         try await TestDatabase.with(.migrated) { database in
             let fleet = try await Fleet(database.pool, hosts: 1)

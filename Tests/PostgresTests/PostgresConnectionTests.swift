@@ -205,6 +205,22 @@ import Testing
         }
     }
 
+    /// Neither the server's timeout nor a cancel request helps when the server itself stands still.
+    @Test(.timeLimit(.minutes(1))) func aServerThatStandsStillIsLost() async throws {
+        try await TestDatabase.with { database in
+            var configuration = database.configuration
+            configuration.statementTimeout = .milliseconds(200)
+            let connection = try await PostgresConnection.connect(configuration)
+            let pid: Int32 = try await connection.query("SELECT pg_backend_pid() AS pid")[0].value("pid")
+            kill(pid, SIGSTOP)
+            defer { kill(pid, SIGCONT) }
+            await #expect(throws: PostgresError.connectionLost("the server did not answer in time")) {
+                try await connection.query("SELECT 1")
+            }
+            #expect(await !connection.isUsable)
+        }
+    }
+
     @Test func theStatementTimeoutIsTheServers() async throws {
         try await TestDatabase.with { database in
             var configuration = database.configuration
