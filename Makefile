@@ -12,6 +12,7 @@ PYTHON := .venv/bin/python
 
 help:
 	@echo "make run        build for release and serve on https port 8443 (ARGS=… passes flags)"
+	@echo "make build      build for release: nmslite and winsim"
 	@echo "make test       build once and run every test"
 	@echo "make check      format, lint, imports, scripts"
 	@echo "make format     rewrite sources in the project's format"

@@ -91,7 +91,9 @@ enum DatabaseAccess {
             return try await body(PostgresConfiguration(external: database, host: host))
         }
         do {
-            let server = try await self.prepare(try await InstanceDirectory.open(configuration))
+            let instance = try await InstanceDirectory.open(configuration)
+            defer { withExtendedLifetime(instance) {} }
+            let server = try await self.prepare(instance)
             try await server.whileRunning {
                 try await body(self.finished(server.connectionConfiguration, database))
             }

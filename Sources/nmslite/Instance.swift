@@ -15,6 +15,7 @@ struct Instance: Service {
 
     func run() async throws {
         let instance = try await InstanceDirectory.open(self.configuration)
+        defer { withExtendedLifetime(instance) {} }
         let secrets = try Secrets.load(self.configuration, directory: instance.directory)
         for file in secrets.generatedFiles { self.logger.info("secret generated", metadata: ["file": "\(file)"]) }
         let certificate = try ServerCertificate.prepare(self.configuration, directory: instance.directory)
@@ -130,7 +131,11 @@ struct Instance: Service {
         let first = try FirstAdminPassword.prepare(self.configuration, directory: directory)
         let hasher = try PasswordHasher(cost: self.configuration.auth.bcryptCost)
         let hash = try await hasher.hash(first.password.exposed)
-        guard try await users.createFirst(username: "admin", passwordHash: hash, role: .admin) != nil else { return }
+        guard try await users.createFirst(username: "admin", passwordHash: hash, role: .admin) != nil else {
+            // Another instance was first: the password in our file opens nothing.
+            if let file = first.file { try? FileManager.default.removeItem(atPath: file) }
+            return
+        }
         self.logger.info(
             "first user made",
             metadata: ["username": "admin", "initial_password_file": "\(first.file ?? "none: NMSLITE_ADMIN_PASSWORD")"]

@@ -137,8 +137,17 @@ struct Services {
         var api = APIConfiguration(jwtSecret: self.secrets.jwtSecret)
         api.host = self.configuration.server.host
         api.port = self.configuration.server.port
+        let minimumVersion: APIConfiguration.TLS.Version =
+            switch self.configuration.server.tls.minVersion {
+            case .v12: .v12
+            case .v13: .v13
+            }
         api.tls = self.certificate.map {
-            APIConfiguration.TLS(certificatePath: $0.certificateFile, privateKeyPath: $0.privateKeyFile)
+            APIConfiguration.TLS(
+                certificatePath: $0.certificateFile,
+                privateKeyPath: $0.privateKeyFile,
+                minimumVersion: minimumVersion
+            )
         }
         api.readTimeout = self.configuration.server.readTimeout
         api.writeTimeout = self.configuration.server.writeTimeout

@@ -34,6 +34,13 @@ struct UserCommand: ParsableCommand {
             let password = try PasswordInput.readNew()
             let hash = try await PasswordHasher(cost: configuration.auth.bcryptCost).hash(password.exposed)
             try await UserCommand.withUsers(configuration) { users in
+                let others = try await users.count()
+                guard role == .admin || others > 0 else {
+                    throw CommandError(
+                        "there is no user yet, and the first one must be able to administer: start the server once, "
+                            + "which makes admin, or give --role admin"
+                    )
+                }
                 do {
                     let user = try await users.create(username: name, passwordHash: hash, role: role)
                     print("added \(user.username) (\(user.role.rawValue))")

@@ -134,7 +134,7 @@ def test_from_nothing_to_the_first_row(start):
     assert device["data"]["status"] == "monitoring"
     assert device["data"]["last_error"] is None
     assert device["data"]["os"] == truth["os"]
-    assert device["data"]["hostname"].split(".")[0] == truth["hostname"].split(".")[0]
+    assert device["data"]["hostname"] == truth["hostname"]
     assert device["data"]["last_seen"] is not None
 
 

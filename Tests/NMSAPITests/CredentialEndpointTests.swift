@@ -196,6 +196,71 @@ import Testing
         }
     }
 
+    /// Each with what the credential starts from, the request and the field that is named.
+    static let weakenings: [(from: String, request: String, field: String)] = [
+        (#","use_ssl":true"#, #""credential_type":"winrm_basic""#, "credential_type"),
+        (#","use_ssl":true"#, #""use_ssl":false"#, "use_ssl"),
+        (#","use_ssl":true"#, #""tls_verify":"chain""#, "tls_verify"),
+        (#","use_ssl":true"#, #""tls_verify":"none""#, "tls_verify"),
+        (#","use_ssl":true,"tls_verify":"chain""#, #""tls_verify":"none""#, "tls_verify"),
+        (#","use_ssl":true"#, #""allow_unencrypted_basic":true"#, "allow_unencrypted_basic"),
+        (
+            #","use_ssl":true,"allowed_targets":["10.0.0.0/16"]"#,
+            #""allowed_targets":["192.0.2.0/24"],"use_ssl":false"#, "use_ssl"
+        ),
+    ]
+
+    @Test func onlyAnAdminOrTheOneWhoKnowsThePasswordWeakensACredential() async throws {
+        try await Harness.with { _, api in
+            let admin = try await api.signedIn()
+            let api = try await api.signedIn(as: "operator")
+            for (number, (from, request, field)) in Self.weakenings.enumerated() {
+                let id = try await admin.makeCredential("c\(number)", more: from)
+                let before = try await api.get("/credentials/\(id)").data
+                let refused = try await api.put("/credentials/\(id)", "{\(request)}")
+                #expect(refused.status == 403, "\(request)")
+                #expect(refused.code == "FORBIDDEN", "\(request)")
+                #expect(refused.details["field"] == .string(field), "\(request)")
+                #expect(refused.message.contains(field), "\(request)")
+                #expect(try await api.get("/credentials/\(id)").data == before, "\(request)")
+                let known = try await api.put("/credentials/\(id)", #"{\#(request),"password":"own"}"#)
+                #expect(known.status == 200, "\(request)")
+                let other = try await admin.makeCredential("d\(number)", more: from)
+                #expect(try await admin.put("/credentials/\(other)", "{\(request)}").status == 200, "\(request)")
+            }
+            // What is as strict as before, or stricter, takes nothing more than the role.
+            let id = try await admin.makeCredential(more: #","tls_verify":"chain","allow_unencrypted_basic":true"#)
+            for request in [
+                #"{"use_ssl":false}"#, #"{"use_ssl":true}"#, #"{"tls_verify":"chain"}"#, #"{"tls_verify":"full"}"#,
+                #"{"allow_unencrypted_basic":true}"#, #"{"allow_unencrypted_basic":false}"#,
+                #"{"credential_type":"wmi"}"#, #"{"credential_type":"winrm_ntlm","name":"renamed"}"#,
+            ] {
+                #expect(try await api.put("/credentials/\(id)", request).status == 200, "\(request)")
+            }
+        }
+    }
+
+    // The row is judged while it is locked: what someone else made of it in between counts.
+    @Test func aWeakeningIsJudgedByTheRowThatIsChanged() async throws {
+        try await Harness.with { harness, api in
+            let id = try await api.signedIn().makeCredential()
+            let api = try await api.signedIn(as: "operator")
+            let reply = try await harness.database.pool.withTransaction { connection in
+                _ = try await connection.query("UPDATE credentials SET use_ssl = true WHERE id = $1", [id])
+                async let reply = api.put("/credentials/\(id)", #"{"use_ssl":false}"#)
+                try await eventually {
+                    let waiting = try await connection.query(
+                        "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) "
+                            + "WHERE NOT granted AND datname = current_database()"
+                    )
+                    return !waiting.isEmpty
+                }
+                return Task { [reply = try await Self.afterwards(reply)] in reply }
+            }
+            _ = reply
+        }
+    }
+
     @Test func deleteIsRefusedWhileDevicesUseIt() async throws {
         try await Harness.with { harness, api in
             let api = try await api.signedIn()

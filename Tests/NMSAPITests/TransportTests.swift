@@ -85,6 +85,32 @@ import X509
         }
     }
 
+    @Test(
+        .enabled(if: FileManager.default.isExecutableFile(atPath: curl)),
+        arguments: [("1.2", "000"), ("1.3", "200")]
+    )
+    func theConfiguredVersionOfTLSIsTheLowest(offered: String, status: String) async throws {
+        let files = try CertificateFiles()
+        defer { files.remove() }
+        try await Harness.with(
+            through: .ahc(.https),
+            configure: { configuration in
+                configuration.host = "127.0.0.1"
+                configuration.port = 0
+                configuration.tls = files.configuration
+                configuration.tls?.minimumVersion = .v13
+            }
+        ) { _, api in
+            let port = try required(api.client.port)
+            let output = try await run(
+                curl,
+                ["--silent", "--insecure", "--tls-max", offered, "--output", "/dev/null"]
+                    + ["--write-out", "%{http_code}", "https://127.0.0.1:\(port)/health"]
+            )
+            #expect(output == status)
+        }
+    }
+
     // What the framework answers by itself, it would answer without the envelope.
     @Test(arguments: [
         ("GET\r\n\r\n", 400), ("GET /health HTTP/9.9\r\n\r\n", 400), ("\u{16}\u{3}\u{1}\u{0}\u{5}\r\n\r\n", 400),
@@ -160,11 +186,15 @@ import X509
             files.remove()
             other.remove()
         }
-        for (tls, part) in [
-            (APIConfiguration.TLS(certificatePath: "/nowhere.crt", privateKeyPath: files.keyPath), "cert_file"),
-            (APIConfiguration.TLS(certificatePath: files.certificatePath, privateKeyPath: "/nowhere.key"), "key_file"),
-            (APIConfiguration.TLS(certificatePath: files.certificatePath, privateKeyPath: other.keyPath), "together"),
+        for (certificatePath, privateKeyPath, part) in [
+            ("/nowhere.crt", files.keyPath, "cert_file"), (files.certificatePath, "/nowhere.key", "key_file"),
+            (files.certificatePath, other.keyPath, "together"),
         ] {
+            let tls = APIConfiguration.TLS(
+                certificatePath: certificatePath,
+                privateKeyPath: privateKeyPath,
+                minimumVersion: .v12
+            )
             let error = await #expect(throws: APIConfigurationError.self) {
                 try await Harness.with(configure: { $0.tls = tls }) { _, _ in }
             }
@@ -228,7 +258,11 @@ struct CertificateFiles {
     var certificatePath: String { self.directory.appendingPathComponent("server.crt").path }
     var keyPath: String { self.directory.appendingPathComponent("server.key").path }
     var configuration: APIConfiguration.TLS {
-        APIConfiguration.TLS(certificatePath: self.certificatePath, privateKeyPath: self.keyPath)
+        APIConfiguration.TLS(
+            certificatePath: self.certificatePath,
+            privateKeyPath: self.keyPath,
+            minimumVersion: .v12
+        )
     }
 
     init() throws {

@@ -43,7 +43,7 @@ package struct HostTruth: Encodable, Sendable, Hashable {
         let begin = start?.seconds(since: epoch) ?? end
         func rate(_ signal: Signal) -> Double { signal.mean(from: begin, to: end) }
 
-        self.hostname = profile.dnsHostName
+        self.hostname = profile.fullyQualifiedName
         self.os = profile.release.caption
         self.timestamp = TimeText.rfc3339(snapshot.time)
         self.bootTime = TimeText.rfc3339(snapshot.bootTime)

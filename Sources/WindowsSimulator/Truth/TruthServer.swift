@@ -127,7 +127,7 @@ final class TruthServer: Sendable {
             report.hosts.append(
                 FleetReport.Entry(
                     address: "\(host.address)",
-                    hostname: host.profile.dnsHostName,
+                    hostname: host.profile.fullyQualifiedName,
                     os: host.profile.release.caption,
                     connections: activity.connections,
                     authentications: activity.authentications,
