@@ -2,14 +2,26 @@ package import NMSCore
 
 /// What the API needs to know of the configuration (specification §10.2: `server`, `auth`, `cache`, `polling`).
 package struct APIConfiguration: Sendable {
-    /// PEM files of the server's certificate chain and private key.
+    /// How the server speaks TLS.
     package struct TLS: Sendable, Equatable {
-        package var certificatePath: String
-        package var privateKeyPath: String
+        /// Versions that can be the lowest one (specification §8.4).
+        package enum Version: Sendable, CaseIterable {
+            case v12
+            case v13
+        }
 
-        package init(certificatePath: String, privateKeyPath: String) {
+        /// PEM file of the certificate and its chain.
+        package var certificatePath: String
+        /// PEM file of the certificate's private key.
+        package var privateKeyPath: String
+        /// `server.tls.min_version`: clients that offer less are refused.
+        package var minimumVersion: Version
+
+        // No default: whoever makes one has to say what the operator wants.
+        package init(certificatePath: String, privateKeyPath: String, minimumVersion: Version) {
             self.certificatePath = certificatePath
             self.privateKeyPath = privateKeyPath
+            self.minimumVersion = minimumVersion
         }
     }
 

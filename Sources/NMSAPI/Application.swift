@@ -62,7 +62,8 @@ package func buildApplication(
     )
 }
 
-/// HTTP/1.1, or HTTP/1.1 and HTTP/2 over TLS 1.2 or later (specification §8.4), with every wait bounded.
+/// HTTP/1.1, or HTTP/1.1 and HTTP/2 over TLS of the configured version or later (specification §8.4), with every wait
+/// bounded.
 private func makeServer(_ configuration: APIConfiguration) throws -> HTTPServerBuilder {
     let readTimeout = TimeAmount(configuration.readTimeout)
     let writeTimeout = TimeAmount(configuration.writeTimeout)
@@ -118,7 +119,11 @@ private func makeTLSConfiguration(_ tls: APIConfiguration.TLS) throws -> TLSConf
         certificateChain: chain.map { .certificate($0) },
         privateKey: .privateKey(key)
     )
-    configuration.minimumTLSVersion = .tlsv12
+    configuration.minimumTLSVersion =
+        switch tls.minimumVersion {
+        case .v12: .tlsv12
+        case .v13: .tlsv13
+        }
     do {
         // Made once here only to see that key and certificate belong together.
         _ = try NIOSSLContext(configuration: configuration)

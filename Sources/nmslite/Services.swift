@@ -116,8 +116,22 @@ struct Services {
     private func winrm() -> WinRMCollector {
         var winrm = WinRMCollector.Configuration()
         winrm.caFile = self.configuration.winrm.caFile
-        winrm.maxIdleConnections = self.configuration.winrm.maxIdleConnections
+        winrm.maxIdleConnections = self.idleConnections()
         return WinRMCollector(configuration: winrm, eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
+    }
+
+    /// `winrm.max_idle_connections`, or what the descriptor limit allows.
+    private func idleConnections() -> Int {
+        let wanted = self.configuration.winrm.maxIdleConnections
+        let limit = DescriptorLimit.raise()
+        let allowed = DescriptorLimit.idleConnections(wanted: wanted, limit: limit)
+        if allowed < wanted {
+            self.logger.notice(
+                "fewer idle connections than winrm.max_idle_connections: the descriptor limit (ulimit -Hn) is low",
+                metadata: ["wanted": "\(wanted)", "allowed": "\(allowed)", "descriptors": "\(limit)"]
+            )
+        }
+        return allowed
     }
 
     private func schedulerService(_ devices: DeviceRepository) -> any Service {
