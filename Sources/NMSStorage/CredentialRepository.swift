@@ -118,20 +118,25 @@ package struct CredentialRepository: Sendable {
     ///
     /// A given password is stored with a fresh ciphertext. It, another user name or another domain ends the suspension
     /// of the credential and of all its pairs.
-    /// - Throws: ``StorageError/duplicate(field:value:)`` for `name`.
-    package func update(id: Int, _ changes: CredentialChanges) async throws -> Credential? {
+    /// - Parameter check: judges the row that is about to change, which nobody else changes meanwhile; what it throws
+    ///   leaves the row as it is.
+    /// - Throws: ``StorageError/duplicate(field:value:)`` for `name`, and whatever `check` does.
+    package func update(
+        id: Int,
+        _ changes: CredentialChanges,
+        check: (Credential) throws -> Void = { _ in }
+    ) async throws -> Credential? {
         guard Int32(exactly: id) != nil else { return nil }
         return try await Self.mappingDuplicates(of: changes.name ?? "") {
             try await self.pool.withTransaction { connection in
                 let found = try await connection.query(
-                    "SELECT username, domain FROM credentials WHERE id = $1 FOR NO KEY UPDATE",
+                    "SELECT \(Self.columns) FROM credentials WHERE id = $1 FOR NO KEY UPDATE",
                     [id]
                 )
-                guard let old = found.first else { return nil }
-                let username: String = try old.value("username")
-                let domain: String? = try old.optional("domain")
-                if changes.password != nil || changes.username.map({ $0 != username }) == true
-                    || changes.domain.map({ $0 != domain }) == true
+                guard let old = try found.first.map(Self.credential) else { return nil }
+                try check(old)
+                if changes.password != nil || changes.username.map({ $0 != old.username }) == true
+                    || changes.domain.map({ $0 != old.domain }) == true
                 {
                     try await Self.endSuspensions(of: id, connection)
                 }

@@ -245,19 +245,20 @@ import Testing
         try await Harness.with { harness, api in
             let id = try await api.signedIn().makeCredential()
             let api = try await api.signedIn(as: "operator")
-            let reply = try await harness.database.pool.withTransaction { connection in
+            let call = try await harness.database.pool.withTransaction { connection in
                 _ = try await connection.query("UPDATE credentials SET use_ssl = true WHERE id = $1", [id])
-                async let reply = api.put("/credentials/\(id)", #"{"use_ssl":false}"#)
+                let call = Task { try await api.put("/credentials/\(id)", #"{"use_ssl":false}"#) }
                 try await eventually {
                     let waiting = try await connection.query(
-                        "SELECT 1 FROM pg_locks JOIN pg_stat_activity USING (pid) "
-                            + "WHERE NOT granted AND datname = current_database()"
+                        "SELECT pid FROM pg_locks WHERE NOT granted AND transactionid = pg_current_xact_id()::xid"
                     )
                     return !waiting.isEmpty
                 }
-                return Task { [reply = try await Self.afterwards(reply)] in reply }
+                return call
             }
-            _ = reply
+            let reply = try await call.value
+            #expect(reply.status == 403)
+            #expect(try await api.get("/credentials/\(id)").data["use_ssl"] == .bool(true))
         }
     }
 

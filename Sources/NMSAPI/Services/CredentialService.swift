@@ -27,19 +27,18 @@ package struct CredentialService: Sendable {
     }
 
     func update(id: Int, _ request: UpdateCredentialRequest, by principal: Principal) async throws -> Credential {
-        let current = try await self.credential(id: id)
-        if request.isEmpty { return current }
+        if request.isEmpty { return try await self.credential(id: id) }
         let changes = request.changes
-        try CredentialLimits.check(
-            type: changes.type ?? current.type,
-            username: changes.username ?? current.username,
-            useSSL: changes.useSSL ?? current.useSSL,
-            allowUnencryptedBasic: changes.allowUnencryptedBasic ?? current.allowUnencryptedBasic
-        )
-        try Self.checkWidening(from: current.allowedTargets, changes, by: principal)
-        guard let updated = try await self.credentials.update(id: id, changes) else {
-            throw ServiceError.notFound("Credential", id: id)
+        let updated = try await self.credentials.update(id: id, changes) { current in
+            try CredentialLimits.check(
+                type: changes.type ?? current.type,
+                username: changes.username ?? current.username,
+                useSSL: changes.useSSL ?? current.useSSL,
+                allowUnencryptedBasic: changes.allowUnencryptedBasic ?? current.allowUnencryptedBasic
+            )
+            try CredentialExposure.check(changes, of: current, by: principal)
         }
+        guard let updated else { throw ServiceError.notFound("Credential", id: id) }
         await self.announcer.announce(DeviceEvent(.credentialUpdated, credentialID: id))
         return updated
     }
@@ -55,26 +54,5 @@ package struct CredentialService: Sendable {
         }
         await self.announcer.announce(DeviceEvent(.credentialUpdated, credentialID: id))
         return credential
-    }
-
-    /// `allowed_targets` keeps an operator from sending a stored password to a host of his own: widening it takes an
-    /// admin, or someone who knows the password and gives it in the same request.
-    private static func checkWidening(
-        from current: [CIDRBlock],
-        _ changes: CredentialChanges,
-        by principal: Principal
-    ) throws {
-        guard let wanted = changes.allowedTargets, !current.isEmpty else { return }
-        let widens =
-            wanted.isEmpty
-            || !wanted.allSatisfy { block in
-                current.contains { $0.contains(block.network) && $0.prefixLength <= block.prefixLength }
-            }
-        guard widens, !principal.role.covers(.admin), changes.password == nil else { return }
-        throw ServiceError(
-            .forbidden,
-            "Only an admin may widen allowed_targets without giving the password anew",
-            details: ErrorDetails(field: "allowed_targets")
-        )
     }
 }
