@@ -45,6 +45,36 @@ import Testing
         #expect(self.fail(&throttle, "u9", "b"))
     }
 
+    @Test(arguments: [
+        ("2001:db8::1", "2001:db8::ffff:2", true), ("2001:db8::1", "2001:db8:0:1::1", false),
+        ("::ffff:192.0.2.1", "192.0.2.1", true), ("192.0.2.1", "192.0.2.2", false),
+    ])
+    func anIPv6NetworkIsOneClient(first: String, second: String, isOne: Bool) {
+        var pair = LoginThrottle(limits: self.limits)
+        for _ in 0..<3 { #expect(self.fail(&pair, "u", first)) }
+        #expect(self.fail(&pair, "u", second) != isOne)
+        var names = LoginThrottle(limits: self.limits)
+        for number in 0..<5 { #expect(self.fail(&names, "u\(number)", first)) }
+        #expect(self.fail(&names, "u9", second) != isOne)
+    }
+
+    // Behind a proxy on the same machine, everybody is there.
+    @Test(arguments: ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
+    func loopbackHasNoLimitPerAddress(address: String) {
+        var throttle = LoginThrottle(limits: self.limits)
+        for number in 0..<10 { #expect(self.fail(&throttle, "u\(number)", address)) }
+        for _ in 0..<2 { #expect(self.fail(&throttle, "u0", address)) }
+        #expect(!self.fail(&throttle, "u0", address))
+        #expect(self.fail(&throttle, "u1", address))
+    }
+
+    @Test(arguments: ["::2", "128.0.0.1", "unknown"])
+    func whatIsNotLoopbackHasALimitPerAddress(address: String) {
+        var throttle = LoginThrottle(limits: self.limits)
+        for number in 0..<5 { #expect(self.fail(&throttle, "u\(number)", address)) }
+        #expect(!self.fail(&throttle, "u9", address))
+    }
+
     @Test func successesDoNotCountAndClearThePair() {
         var throttle = LoginThrottle(limits: self.limits)
         for _ in 0..<50 {

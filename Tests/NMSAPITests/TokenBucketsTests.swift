@@ -23,6 +23,7 @@ import Testing
         #expect(buckets.take(client: "2001:db8::1", now: self.start) == nil)
         #expect(buckets.take(client: "2001:db8::2", now: self.start) != nil)
         #expect(buckets.take(client: "2001:db8:0:1::2", now: self.start) == nil)
+        #expect(buckets.take(client: "::ffff:192.0.2.1", now: self.start) != nil)
     }
 
     @Test func memoryIsBounded() {

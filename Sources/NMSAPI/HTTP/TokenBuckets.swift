@@ -1,11 +1,7 @@
-internal import NMSCore
-
 /// One token bucket per client; pure. A full bucket holds one second's worth.
 struct TokenBuckets: Sendable {
     /// How many clients are remembered at most.
     static let maximumClients = 10_000
-    /// IPv6 clients choose among the addresses of their /64: it counts as one.
-    static let ipv6PrefixLength = 64
 
     private struct Bucket {
         var tokens: Double
@@ -13,7 +9,7 @@ struct TokenBuckets: Sendable {
     }
 
     private let rate: Double
-    private var buckets: [String: Bucket] = [:]
+    private var buckets: [ClientKey: Bucket] = [:]
 
     /// - Parameter rate: tokens per second, at least 1; also the size of a bucket.
     init(rate: Int) { self.rate = Double(max(1, rate)) }
@@ -22,7 +18,7 @@ struct TokenBuckets: Sendable {
 
     /// Takes a token; nil when there was one, else how long until there is.
     mutating func take(client: String, now: ContinuousClock.Instant) -> Duration? {
-        let key = Self.key(client)
+        let key = ClientKey(client)
         var bucket = self.buckets[key] ?? Bucket(tokens: self.rate, updatedAt: now)
         bucket.tokens = min(self.rate, bucket.tokens + self.rate * Self.seconds(from: bucket.updatedAt, to: now))
         bucket.updatedAt = now
@@ -44,13 +40,6 @@ struct TokenBuckets: Sendable {
         let keep = Self.maximumClients - Self.maximumClients / 10
         let victims = self.buckets.sorted { $0.value.updatedAt < $1.value.updatedAt }.prefix(self.buckets.count - keep)
         for (key, _) in victims { self.buckets[key] = nil }
-    }
-
-    private static func key(_ client: String) -> String {
-        guard let address = IPAddress(client), !address.isIPv4,
-            let block = CIDRBlock(address, prefixLength: self.ipv6PrefixLength)
-        else { return client }
-        return block.description
     }
 
     private static func seconds(from start: ContinuousClock.Instant, to end: ContinuousClock.Instant) -> Double {

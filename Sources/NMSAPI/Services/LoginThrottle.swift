@@ -2,11 +2,14 @@
 ///
 /// A password is being checked for a quarter of a second, in which more attempts can arrive: those count as well, up to
 /// an allowance, so that a burst of good logins passes and a burst of guesses gains at most that allowance.
+///
+/// Peers on this machine have no limit per address: a reverse proxy here brings everybody's logins, and a hundred wrong
+/// ones would shut everybody out. The limit per user holds for them, too.
 package struct LoginThrottle: Sendable {
     package struct Limits: Sendable {
         /// Failures of one user name from one address, within ``window``.
         package var perUser = 10
-        /// Failures from one address, within ``window``.
+        /// Failures from one address that is not of this machine, within ``window``.
         package var perAddress = 100
         /// How long after the first failure the count is forgotten.
         package var window: Duration = .seconds(300)
@@ -19,8 +22,8 @@ package struct LoginThrottle: Sendable {
     }
 
     private enum Key: Hashable {
-        case user(String, address: String)
-        case address(String)
+        case user(String, client: ClientKey)
+        case client(ClientKey)
     }
 
     private struct Count {
@@ -41,17 +44,15 @@ package struct LoginThrottle: Sendable {
     /// - Returns: nil when it may be checked — ``finish(user:address:succeeded:now:)`` must follow —, else after what
     ///   time to try again.
     package mutating func begin(user: String, address: String, now: ContinuousClock.Instant) -> Duration? {
-        let keys = [
-            (Key.user(user, address: address), self.limits.perUser),
-            (Key.address(address), self.limits.perAddress),
-        ]
-        for (key, limit) in keys {
+        let keys = Self.keys(user: user, address: address)
+        for key in keys {
+            let limit = self.limit(of: key)
             guard let count = self.counts[key], count.expiresAt > now else { continue }
             if count.failures >= limit || count.failures + count.underWay >= limit + self.limits.concurrencyAllowance {
                 return count.expiresAt - now
             }
         }
-        for (key, _) in keys {
+        for key in keys {
             var count = self.current(key, now: now)
             count.underWay += 1
             self.counts[key] = count
@@ -62,7 +63,7 @@ package struct LoginThrottle: Sendable {
 
     /// Tells how the attempt ended; `succeeded` nil means that it was given up before the password was judged.
     package mutating func finish(user: String, address: String, succeeded: Bool?, now: ContinuousClock.Instant) {
-        for key in [Key.user(user, address: address), .address(address)] {
+        for key in Self.keys(user: user, address: address) {
             var count = self.current(key, now: now)
             count.underWay = max(0, count.underWay - 1)
             switch succeeded {
@@ -79,6 +80,19 @@ package struct LoginThrottle: Sendable {
     /// Forgets what has expired.
     package mutating func removeExpired(now: ContinuousClock.Instant) {
         self.counts = self.counts.filter { $0.value.expiresAt > now || $0.value.underWay > 0 }
+    }
+
+    private static func keys(user: String, address: String) -> [Key] {
+        let client = ClientKey(address)
+        let pair = Key.user(user, client: client)
+        return client.isLoopback ? [pair] : [pair, .client(client)]
+    }
+
+    private func limit(of key: Key) -> Int {
+        switch key {
+        case .user: self.limits.perUser
+        case .client: self.limits.perAddress
+        }
     }
 
     private func current(_ key: Key, now: ContinuousClock.Instant) -> Count {
