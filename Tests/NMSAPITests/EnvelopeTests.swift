@@ -168,6 +168,12 @@ import Testing
         }
     }
 
+    @Test func aValueThatTheDatabaseCannotHoldIsTheRequests() async throws {
+        let answer = ErrorMiddleware.answer(to: PostgresError.invalidParameter(position: 1, reason: "too far away"))
+        #expect(answer.code == .validationError)
+        #expect(!answer.message.contains("far"))
+    }
+
     @Test func healthTellsEachComponent() async throws {
         let components = [
             HealthComponent("database") { ComponentHealth(.up) },

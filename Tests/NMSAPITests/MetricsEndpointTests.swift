@@ -137,12 +137,31 @@ import Testing
         }
     }
 
+    @Test func historyReachesTheEdgesOfTime() async throws {
+        try await Harness.with { harness, api in
+            let api = try await api.signedIn()
+            let id = try await api.makeDevice()
+            try await harness.storeRow(deviceID: id, at: self.time)
+            for (query, count) in [
+                ("from=1970-01-01T00:00:00Z&to=9998-12-31T23:59:59.999Z", 1), ("to=1970-01-01T00:00:00Z", 0),
+            ] {
+                let reply = try await api.get("/devices/\(id)/metrics/history?\(query)")
+                #expect(reply.status == 200, "\(query)")
+                #expect(reply.data["points"].count == count, "\(query)")
+            }
+        }
+    }
+
     @Test func wrongQueriesAreNamed() async throws {
         let wrong = [
             ("interval=5m", "interval"), ("interval=", "interval"), ("limit=0", "limit"), ("limit=10001", "limit"),
             ("from=yesterday", "from"), ("to=1764756300", "to"), ("metrics=gpu", "metrics"),
             ("metrics=cpu,", "metrics"),
             ("from=2025-12-03T10:00:00Z&to=2025-12-03T10:00:00Z", "from"), ("step=5", "step"),
+            // Beyond what the database takes, some of them only after the offset or the default of `from`.
+            ("to=0001-01-01T00:10:00Z", "to"), ("to=9999-12-31T23:59:59-01:00", "to"),
+            ("from=0001-01-01T00:00:00%2B01:00", "from"), ("from=1969-12-31T23:59:59.999Z", "from"),
+            ("to=1970-01-01T00:59:59%2B01:00", "to"), ("to=9999-01-01T00:00:00Z", "to"),
         ]
         try await Harness.with { _, api in
             let api = try await api.signedIn()

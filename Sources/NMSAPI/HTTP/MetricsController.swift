@@ -21,8 +21,8 @@ struct MetricsController: Sendable {
     /// `from`, `to`, `interval`, `metrics`, `limit`.
     static func request(_ text: String?, now: Date) throws(ServiceError) -> HistoryRequest {
         var query = try QueryReader(text)
-        let to = query.time("to") ?? now.roundedToMilliseconds
-        let from = query.time("from") ?? to.addingTimeInterval(-HistoryRequest.defaultSpan)
+        let to = query.time("to", in: HistoryRequest.moments) ?? now.roundedToMilliseconds
+        let from = query.time("from", in: HistoryRequest.moments) ?? to.addingTimeInterval(-HistoryRequest.defaultSpan)
         if let interval = query.take("interval"), interval != Self.supportedInterval {
             query.fail("interval", "interval must be \(Self.supportedInterval), the only one supported", interval)
         }

@@ -138,7 +138,11 @@ struct ErrorMiddleware: RouterMiddleware {
         }
     }
 
-    private static func answer(to error: any Error) -> ServiceError {
+    /// The answer to an error that no one foresaw.
+    static func answer(to error: any Error) -> ServiceError {
+        if case PostgresError.invalidParameter = error {
+            return ServiceError(.validationError, "The request has a value that the database can't hold")
+        }
         let unavailable: Bool =
             switch error {
             case PostgresError.connectionFailed, PostgresError.connectionLost, PostgresError.poolExhausted,

@@ -63,11 +63,16 @@ struct QueryReader {
     }
 
     /// RFC 3339, with any offset.
-    mutating func time(_ name: String) -> Date? {
+    mutating func time(_ name: String, in range: Range<Date>) -> Date? {
         guard let text = self.take(name) else { return nil }
         // A plus that the client did not encode arrives as a space.
         guard let date = RFC3339.date(from: text.replacing(" ", with: "+")) else {
             self.fail(name, "\(name) must be an RFC 3339 time such as 2025-12-03T10:05:00Z", text)
+            return nil
+        }
+        guard range.contains(date) else {
+            let bounds = (RFC3339.string(from: range.lowerBound), RFC3339.string(from: range.upperBound))
+            self.fail(name, "\(name) must not be before \(bounds.0), and be before \(bounds.1)", text)
             return nil
         }
         return date

@@ -9,6 +9,9 @@ struct HistoryRequest {
     static let maximumLimit = 10_000
     /// What is read when `from` is left out, in seconds.
     static let defaultSpan = 3_600.0
+    /// Moments that can be asked for, the years 1970 to 9998 in UTC: within what PostgreSQL and four digits of a year
+    /// hold, with room for ``defaultSpan`` and for any offset.
+    static let moments = Date(timeIntervalSince1970: 0)..<Date(timeIntervalSince1970: 253_370_764_800)
 
     var from: Date
     var to: Date
