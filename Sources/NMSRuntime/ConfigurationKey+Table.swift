@@ -42,7 +42,7 @@ extension ConfigurationKey {
             "server.tls.enabled",
             .boolean(\.server.tls.enabled),
             default: "true",
-            "HTTPS; false serves plain HTTP, for use behind a proxy."
+            "HTTPS; false serves plain HTTP, for use behind a proxy, which limits per client then take for the one client."
         ),
         .init(
             "server.tls.cert_file",
