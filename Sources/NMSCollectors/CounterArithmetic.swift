@@ -126,7 +126,7 @@ extension DeviceMetrics {
         deviceID: Int,
         timestamp: Date,
         sample: RawSample,
-        rates earlier: CounterBaseline?,
+        rates earlier: CounterBaseline,
         collectionDurationMs: Int,
         jobID: String
     ) {
@@ -143,16 +143,16 @@ extension DeviceMetrics {
         if case .success(let disk) = sample.disk {
             self.disk = CounterArithmetic.capacity(totalBytes: disk.totalBytes, freeBytes: disk.freeBytes)
         }
-        if case .success(let processor) = sample.processor, let before = earlier?.processor {
-            self.cpu.usagePercent = CounterArithmetic.cpuUsagePercent(from: before, to: processor)
+        if case .success(let processor) = sample.processor, let before = earlier.processor {
+            self.cpu.usagePercent = CounterArithmetic.cpuUsagePercent(from: before.value, to: processor)
         }
         if case .success(let network) = sample.network {
             self.network.packetsSent = CounterArithmetic.sum(network.interfaces.map(\.packetsSent))
             self.network.packetsRecv = CounterArithmetic.sum(network.interfaces.map(\.packetsReceived))
             self.network.errors = CounterArithmetic.sum(network.interfaces.map(\.errors))
             self.network.dropped = CounterArithmetic.sum(network.interfaces.map(\.dropped))
-            if let before = earlier?.network {
-                let rates = CounterArithmetic.networkRates(from: before, to: network)
+            if let before = earlier.network {
+                let rates = CounterArithmetic.networkRates(from: before.value, to: network)
                 self.network.bytesSentPerSec = rates.bytesSentPerSec
                 self.network.bytesRecvPerSec = rates.bytesRecvPerSec
                 self.network.utilizationPercent = rates.utilizationPercent
@@ -161,31 +161,37 @@ extension DeviceMetrics {
     }
 }
 
-/// The counters of an earlier poll that the next one is compared with.
+/// The counters of earlier polls that the next one is compared with, each with its own age: a group that could not be
+/// read for once keeps its older reading.
 package struct CounterBaseline: Sendable, Equatable {
-    package var processor: ProcessorReading?
-    package var network: NetworkReading?
-    package var bootTime: Date?
-    package var takenAt: ContinuousClock.Instant
+    package struct Reading<Value: Sendable & Equatable>: Sendable, Equatable {
+        package var value: Value
+        package var takenAt: ContinuousClock.Instant
 
-    package init(
-        processor: ProcessorReading? = nil,
-        network: NetworkReading? = nil,
-        bootTime: Date? = nil,
-        takenAt: ContinuousClock.Instant
-    ) {
-        self.processor = processor
-        self.network = network
-        self.bootTime = bootTime
-        self.takenAt = takenAt
+        package init(_ value: Value, takenAt: ContinuousClock.Instant) {
+            self.value = value
+            self.takenAt = takenAt
+        }
     }
 
-    package init(_ sample: RawSample, takenAt: ContinuousClock.Instant) {
-        self.init(
-            processor: try? sample.processor?.get(),
-            network: try? sample.network?.get(),
-            bootTime: (try? sample.system?.get())?.bootTime,
-            takenAt: takenAt
-        )
+    package var processor: Reading<ProcessorReading>?
+    package var network: Reading<NetworkReading>?
+    package var bootTime: Date?
+
+    package init() {}
+
+    /// The newest reading of each group.
+    package mutating func update(_ sample: RawSample, takenAt: ContinuousClock.Instant) {
+        if let value = try? sample.processor?.get() { self.processor = Reading(value, takenAt: takenAt) }
+        if let value = try? sample.network?.get() { self.network = Reading(value, takenAt: takenAt) }
+        if let system = try? sample.system?.get(), let boot = system.bootTime { self.bootTime = boot }
+    }
+
+    /// Without what was read before `instant`.
+    package func since(_ instant: ContinuousClock.Instant) -> CounterBaseline {
+        var recent = self
+        if let reading = self.processor, reading.takenAt < instant { recent.processor = nil }
+        if let reading = self.network, reading.takenAt < instant { recent.network = nil }
+        return recent
     }
 }

@@ -34,8 +34,8 @@ package final class WinRMCollector: Collector {
     private struct State {
         var sessions: [Int: WarmSession] = [:]
         var hostnames: [Int: (boot: Date?, name: String)] = [:]
-        /// Counts the events that end a credential's sessions, so that one that is in use is not kept after it.
-        var generations: [Int: Int] = [:]
+        /// Devices that are being polled: with what, and whether their session must end with the poll.
+        var inUse: [Int: (credentialID: Int, ended: Bool)] = [:]
         var closed = false
     }
 
@@ -60,19 +60,15 @@ package final class WinRMCollector: Collector {
     package var idleConnections: Int { self.state.withLock { $0.sessions.count } }
 
     package func sample(_ target: CollectorTarget, groups: Set<CounterGroup>) async throws -> RawSample {
-        let generation = self.state.withLock { $0.generations[target.credential.credential.id, default: 0] }
         let poll = WinRMPoll(collector: self, target: target, warm: await self.checkOut(target))
         do {
             let sample = try await poll.run(groups: groups)
-            await self.checkIn(await poll.connection, target: target, generation: generation)
+            await self.checkIn(await poll.connection, target: target)
             return sample
         } catch {
-            // A connection that is out of step or refused is never kept; one that only met faults is.
-            if error is PollFailure {
-                await self.checkIn(await poll.connection, target: target, generation: generation)
-            } else {
-                await poll.close()
-            }
+            // A connection that is out of step or refused is closed by now; one that only met faults is kept.
+            if !(error is PollFailure) { await poll.close() }
+            await self.checkIn(await poll.connection, target: target)
             throw error
         }
     }
@@ -80,6 +76,7 @@ package final class WinRMCollector: Collector {
     package func forget(deviceID: Int) async {
         let session = self.state.withLock { state in
             state.hostnames[deviceID] = nil
+            state.inUse[deviceID]?.ended = true
             return state.sessions.removeValue(forKey: deviceID)
         }
         await session?.connection.close()
@@ -87,12 +84,14 @@ package final class WinRMCollector: Collector {
 
     package func forget(credentialID: Int) async {
         let sessions = self.state.withLock { state in
-            state.generations[credentialID, default: 0] += 1
+            for (device, use) in state.inUse where use.credentialID == credentialID {
+                state.inUse[device]?.ended = true
+            }
             let ended = state.sessions.filter { $0.value.credential.credential.id == credentialID }
             for id in ended.keys { state.sessions[id] = nil }
             return Array(ended.values)
         }
-        for session in sessions { await session.connection.close() }
+        await Self.close(sessions)
     }
 
     package func shutDown() async {
@@ -101,15 +100,24 @@ package final class WinRMCollector: Collector {
             defer { state.sessions = [:] }
             return Array(state.sessions.values)
         }
-        for session in sessions { await session.connection.close() }
+        await Self.close(sessions)
+    }
+
+    /// At once: a host that is away keeps its TLS connection closing for a second.
+    private static func close(_ sessions: [WarmSession]) async {
+        await withDiscardingTaskGroup { group in
+            for session in sessions { group.addTask { await session.connection.close() } }
+        }
     }
 
     // MARK: - What is kept between polls
 
     private func checkOut(_ target: CollectorTarget) async -> WinRMConnection? {
-        guard let session = self.state.withLock({ $0.sessions.removeValue(forKey: target.deviceID) }) else {
-            return nil
+        let session = self.state.withLock { state in
+            state.inUse[target.deviceID] = (target.credential.credential.id, false)
+            return state.sessions.removeValue(forKey: target.deviceID)
         }
+        guard let session else { return nil }
         guard session.credential == target.credential, session.address == target.address, session.connection.isOpen
         else {
             await session.connection.close()
@@ -118,11 +126,11 @@ package final class WinRMCollector: Collector {
         return session.connection
     }
 
-    private func checkIn(_ connection: WinRMConnection?, target: CollectorTarget, generation: Int) async {
-        guard let connection, connection.isOpen else { return }
+    private func checkIn(_ connection: WinRMConnection?, target: CollectorTarget) async {
         let kept = self.state.withLock { state in
-            guard !state.closed, state.sessions.count < self.configuration.maxIdleConnections,
-                state.generations[target.credential.credential.id, default: 0] == generation
+            let use = state.inUse.removeValue(forKey: target.deviceID)
+            guard let connection, connection.isOpen, use?.ended == false, !state.closed,
+                state.sessions.count < self.configuration.maxIdleConnections
             else { return false }
             state.sessions[target.deviceID] = WarmSession(
                 connection: connection,
@@ -131,7 +139,7 @@ package final class WinRMCollector: Collector {
             )
             return true
         }
-        if !kept { await connection.close() }
+        if !kept { await connection?.close() }
     }
 
     func hostname(of deviceID: Int, boot: Date?) -> String? {

@@ -7,6 +7,7 @@ actor WinRMPoll {
     /// New connections in the course of one poll: one, and another for an answer that broke the first. More would be
     /// hammering.
     private static let connectionsPerPoll = 2
+    private static let hostnameTimeout: Duration = .seconds(5)
 
     /// No connection could be had: what follows would fail the same way.
     private struct ConnectionFailure: Error {
@@ -38,7 +39,6 @@ actor WinRMPoll {
                 let rows = try await self.enumerate(WindowsQueries.wql(group))
                 WindowsQueries.decode(group, rows: rows, into: &sample)
                 succeeded = true
-                if group == .system { await self.addHostname(to: &sample) }
             } catch let failure as ConnectionFailure {
                 // What was read before is kept; of several failures the first says most.
                 guard succeeded else { throw sample.failures.first?.failure ?? failure.failure }
@@ -49,6 +49,7 @@ actor WinRMPoll {
             }
         }
         if !succeeded, let first = sample.failures.first { throw first.failure }
+        if broken == nil, groups.contains(.system) { await self.addHostname(to: &sample) }
         return sample
     }
 
@@ -57,13 +58,13 @@ actor WinRMPoll {
         self.connection = nil
     }
 
-    /// The host's name costs a query, so it is asked once per boot; without it the poll is still complete.
+    /// The host's name costs a query, so it is asked once per boot, last and briefly; without it the poll is complete.
     private func addHostname(to sample: inout RawSample) async {
         let boot = (try? sample.system?.get())?.bootTime
         let device = self.target.deviceID
         if let known = self.collector.hostname(of: device, boot: boot) {
             sample.identity.hostname = known
-        } else if let rows = try? await self.enumerate(WindowsQueries.computerSystem),
+        } else if let rows = try? await self.enumerate(WindowsQueries.computerSystem, timeout: Self.hostnameTimeout),
             let name = WindowsQueries.hostname(rows)
         {
             self.collector.remember(hostname: name, of: device, boot: boot)
@@ -73,13 +74,14 @@ actor WinRMPoll {
 
     // MARK: - Queries
 
-    private func enumerate(_ wql: String) async throws -> [CIMInstance] {
+    private func enumerate(_ wql: String, timeout: Duration? = nil) async throws -> [CIMInstance] {
+        let timeout = timeout ?? self.collector.configuration.queryTimeout
         do {
-            return try await self.ask(wql)
+            return try await self.ask(wql, timeout: timeout)
         } catch let error as WinRMError where error.suggestsReconnect && self.opened < Self.connectionsPerPoll {
             // The host had closed a kept connection, or wants a new sign-in: once more on a new one.
             await self.close()
-            do { return try await self.ask(wql) } catch let error as WinRMError {
+            do { return try await self.ask(wql, timeout: timeout) } catch let error as WinRMError {
                 throw try await self.failure(of: error)
             }
         } catch let error as WinRMError {
@@ -87,16 +89,25 @@ actor WinRMPoll {
         }
     }
 
-    private func ask(_ wql: String) async throws -> [CIMInstance] {
+    private func ask(_ wql: String, timeout: Duration) async throws -> [CIMInstance] {
         let connection = try await self.openConnection()
-        let deadline = min(.now + self.collector.configuration.queryTimeout, self.target.deadline)
+        let deadline = min(.now + timeout, self.target.deadline)
         return try await connection.enumerate(wql: wql, namespace: WindowsQueries.namespace, deadline: deadline)
     }
 
-    private func failure(of error: WinRMError) async throws -> PollFailure {
+    private func failure(of error: WinRMError) async throws -> any Error {
         if case .cancelled = error { throw CancellationError() }
         if let connection = self.connection, !connection.isOpen { await self.close() }
-        return PollFailure(error, at: self.endpoint)
+        let failure = PollFailure(error, at: self.endpoint)
+        guard error.countsAsFailedLogin else { return failure }
+        // A login that failed outside a sign-in, as with Basic, counts all the same, and is not tried again.
+        let credential = self.target.credential.credential.id
+        do {
+            try await self.target.gate.authenticate(deviceID: self.target.deviceID, credentialID: credential) {
+                throw failure
+            }
+        } catch is PollFailure {}
+        return ConnectionFailure(failure: failure)
     }
 
     // MARK: - Connection

@@ -54,30 +54,47 @@ struct DevicePoll: Sendable {
         var baseline: CounterBaseline?
     }
 
-    /// - Throws: only `CancellationError`.
+    /// - Throws: `CancellationError`, or what kept the lockout guard from deciding.
     func run() async throws -> Outcome {
         guard let address = IPAddress(self.target.device.ip), self.policy.permits(address) else {
-            return self.failed(
-                PollFailure(
-                    .accessDenied,
-                    "\(self.target.device.ip) is outside targets.allow; widen it or remove the device"
-                ),
-                credentialID: nil
-            )
+            let text = "\(self.target.device.ip) is outside targets.allow; widen it or remove the device"
+            return self.failed(PollFailure(.accessDenied, text), credentialID: nil)
         }
+        // One deadline for all credentials and both samples; the pause between these does not count.
+        let deadline = ContinuousClock.now + self.configuration.timeout
         var first: (failure: PollFailure, credentialID: Int?)?
         for credential in self.target.credentials {
             do {
-                return try await self.poll(address: address, with: credential)
+                return try await self.poll(address: address, with: credential, deadline: deadline)
             } catch let failure as PollFailure {
                 if first == nil { first = (failure, credential.credential.id) }
+                guard Self.suggestsOtherCredential(failure.code), ContinuousClock.now < deadline else { break }
             }
         }
-        let none = PollFailure(.authFailed, "the device has no credential; provision it with one")
+        let none = PollFailure(
+            .authFailed,
+            "the device has no usable credential: none is assigned, or none can be decrypted with this master key"
+        )
         return self.failed(first?.failure ?? none, credentialID: first?.credentialID)
     }
 
-    private func poll(address: IPAddress, with credential: DecryptedCredential) async throws -> Outcome {
+    /// Whether another way in may help. A hiccup of the host must not send it credentials that are not valid there.
+    private static func suggestsOtherCredential(_ code: PollErrorCode) -> Bool {
+        switch code {
+        case .authFailed, .credentialSuspended, .accessDenied, .connectionRefused, .hostUnreachable, .tlsFailed,
+            .encryptionRequired:
+            true
+        case .timeout, .connectionReset, .quotaExceeded, .wmiError, .countersMissing, .responseTooLarge,
+            .protocolError:
+            false
+        }
+    }
+
+    private func poll(
+        address: IPAddress,
+        with credential: DecryptedCredential,
+        deadline: ContinuousClock.Instant
+    ) async throws -> Outcome {
         guard credential.credential.allows(address) else {
             throw PollFailure(
                 .accessDenied,
@@ -85,83 +102,98 @@ struct DevicePoll: Sendable {
             )
         }
         let collector = try self.collectors.collector(for: credential.credential.type)
+        let call = SampleCall(collector: collector, address: address, credential: credential, deadline: deadline)
         let started = ContinuousClock.now
-        var sample = try await self.sample(collector, address, credential, groups: Set(CounterGroup.allCases))
-        var takenAt = ContinuousClock.now
+        var sample = try await self.sample(call, groups: Set(CounterGroup.allCases))
+        let takenAt = ContinuousClock.now
         var duration = takenAt - started
 
-        var baseline = self.usableBaseline(for: sample, now: takenAt)
-        if baseline == nil, self.hasRates(sample), !self.rebooted(sample) {
-            baseline = CounterBaseline(sample, takenAt: takenAt)
+        // Readings of another boot, or so old that their mean would not be news, are not compared with.
+        let rebooted = self.isRebooted(sample)
+        let interval = Duration.seconds(max(self.job.interval, self.target.device.pollingInterval))
+        let oldest = takenAt - interval * Poller.baselineIntervals
+        let earlier = rebooted ? CounterBaseline() : (self.baseline ?? CounterBaseline()).since(oldest)
+        var rates = earlier
+        let missing = rebooted ? [] : self.groupsWithoutBaseline(sample, earlier)
+        if !missing.isEmpty {
+            var first = CounterBaseline()
+            first.update(sample, takenAt: takenAt)
+            if missing.contains(.processor) { rates.processor = first.processor }
+            if missing.contains(.network) { rates.network = first.network }
             // The host works while it waits for its second sample; others use the slot.
             self.lease.release()
             try await Task.sleep(for: self.configuration.secondSampleDelay)
             try await self.lease.reacquire()
             let again = ContinuousClock.now
-            let second = try? await self.sample(collector, address, credential, groups: [.processor, .network])
+            let second = try? await self.sample(call.extended(by: again - takenAt), groups: missing)
             try Task.checkCancellation()
-            takenAt = ContinuousClock.now
-            duration += takenAt - again
+            duration += ContinuousClock.now - again
             if case .success = second?.processor { sample.processor = second?.processor }
             if case .success = second?.network { sample.network = second?.network }
         }
-        let result = self.succeeded(sample, rates: baseline, credential: credential, duration: duration)
-        return Outcome(result: result, baseline: CounterBaseline(sample, takenAt: takenAt))
+        let result = self.succeeded(sample, rates: rates, credential: credential, duration: duration)
+        var baseline = earlier
+        baseline.update(sample, takenAt: .now)
+        return Outcome(result: result, baseline: baseline)
     }
 
-    /// One sample under a hard deadline: a collector that does not honour its own can't hold the device.
-    private func sample(
-        _ collector: any Collector,
-        _ address: IPAddress,
-        _ credential: DecryptedCredential,
-        groups: Set<CounterGroup>
-    ) async throws -> RawSample {
-        let timeout = self.configuration.timeout
-        let deadline = ContinuousClock.now + timeout
+    /// What both samples of a poll have in common.
+    private struct SampleCall: Sendable {
+        var collector: any Collector
+        var address: IPAddress
+        var credential: DecryptedCredential
+        var deadline: ContinuousClock.Instant
+
+        func extended(by duration: Duration) -> SampleCall {
+            var call = self
+            call.deadline += duration
+            return call
+        }
+    }
+
+    /// One sample. Collectors end at their deadline by themselves; one that does not is cancelled a little later.
+    private func sample(_ call: SampleCall, groups: Set<CounterGroup>) async throws -> RawSample {
         let target = CollectorTarget(
             deviceID: self.target.device.id,
-            address: address,
+            address: call.address,
             hostname: self.target.device.hostname,
-            credential: credential,
-            deadline: deadline,
+            credential: call.credential,
+            deadline: call.deadline,
             gate: self.gate
         )
         return try await withThrowingTaskGroup(of: RawSample?.self) { group in
-            group.addTask { try await collector.sample(target, groups: groups) }
+            group.addTask { try await call.collector.sample(target, groups: groups) }
             group.addTask {
                 try await Task.sleep(for: SlotLease.slowAfter)
                 self.lease.markSlow()
-                try await Task.sleep(until: deadline + Poller.deadlineGrace)
+                try await Task.sleep(until: call.deadline + Poller.deadlineGrace)
                 return nil
             }
             defer { group.cancelAll() }
             guard let sample = try await group.next(), let sample else {
-                throw PollFailure(.timeout, "no answer within \(timeout.components.seconds) s (polling.timeout)")
+                let seconds = self.configuration.timeout.components.seconds
+                throw PollFailure(.timeout, "no answer within \(seconds) s (polling.timeout)")
             }
             return sample
         }
     }
 
-    private func hasRates(_ sample: RawSample) -> Bool {
-        (try? sample.processor?.get()) != nil || (try? sample.network?.get()) != nil
+    private func groupsWithoutBaseline(_ sample: RawSample, _ earlier: CounterBaseline) -> Set<CounterGroup> {
+        var missing: Set<CounterGroup> = []
+        if case .success = sample.processor, earlier.processor == nil { missing.insert(.processor) }
+        if case .success = sample.network, earlier.network == nil { missing.insert(.network) }
+        return missing
     }
 
-    private func rebooted(_ sample: RawSample) -> Bool {
+    private func isRebooted(_ sample: RawSample) -> Bool {
         guard let earlier = self.baseline else { return false }
         let system = try? sample.system?.get()
         return !CounterArithmetic.isSameBoot(earlier.bootTime, system?.bootTime)
     }
 
-    /// The earlier sample, unless it is of another boot or so old that its mean would not be news.
-    private func usableBaseline(for sample: RawSample, now: ContinuousClock.Instant) -> CounterBaseline? {
-        guard let earlier = self.baseline, !self.rebooted(sample) else { return nil }
-        let interval = Duration.seconds(max(self.job.interval, self.target.device.pollingInterval))
-        return now - earlier.takenAt <= interval * Poller.baselineIntervals ? earlier : nil
-    }
-
     private func succeeded(
         _ sample: RawSample,
-        rates: CounterBaseline?,
+        rates: CounterBaseline,
         credential: DecryptedCredential,
         duration: Duration
     ) -> MetricsResult {

@@ -16,11 +16,15 @@ package final class LockoutGuard: AuthenticationGate {
         var proven = false
         /// Distinct hosts with a failure, as the store last said.
         var failedHosts = 0
+        /// Failures that the store could not take: they count on this instance until the credential changes.
+        var unrecorded = 0
         var inFlight = 0
         var waiters: [UInt64: CheckedContinuation<Void, Never>] = [:]
 
         var limit: Int {
-            self.proven ? LockoutGuard.concurrentSignIns : max(LockoutLimits.failedHosts - self.failedHosts, 1)
+            self.proven
+                ? LockoutGuard.concurrentSignIns
+                : max(LockoutLimits.failedHosts - self.failedHosts - self.unrecorded, 1)
         }
     }
 
@@ -64,16 +68,18 @@ package final class LockoutGuard: AuthenticationGate {
         self.state.withLock { state in
             state.entries[credentialID]?.proven = false
             state.entries[credentialID]?.failedHosts = 0
+            state.entries[credentialID]?.unrecorded = 0
         }
     }
 
     private func permitted(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
         let suspension = try await self.store.suspension(deviceID: deviceID, credentialID: credentialID)
-        self.state.withLock { state in
+        let unrecorded = self.state.withLock { state in
             state.entries[credentialID]?.failedHosts = suspension.failedHosts
             if suspension.failedHosts > 0 { state.entries[credentialID]?.proven = false }
+            return state.entries[credentialID]?.unrecorded ?? 0
         }
-        if suspension.credentialSuspended {
+        if suspension.credentialSuspended || suspension.failedHosts + unrecorded >= LockoutLimits.failedHosts {
             throw PollFailure(
                 .credentialSuspended,
                 "credential \(credentialID) is suspended after failed sign-ins on \(LockoutLimits.failedHosts) hosts; "
@@ -115,6 +121,11 @@ package final class LockoutGuard: AuthenticationGate {
             // Until the store has answered, count for the worst.
             state.entries[credentialID]?.failedHosts += 1
         }
+        // A task of its own: a poll that is cancelled at this moment must not make the failure forgotten.
+        await Task { await self.record(deviceID: deviceID, credentialID: credentialID) }.value
+    }
+
+    private func record(deviceID: Int, credentialID: Int) async {
         do {
             let after = try await self.store.recordAuthenticationFailure(
                 deviceID: deviceID,
@@ -133,8 +144,9 @@ package final class LockoutGuard: AuthenticationGate {
                 try? await self.events.publish(DeviceEvent(.credentialUpdated, credentialID: credentialID))
             }
         } catch {
+            self.state.withLock { $0.entries[credentialID]?.unrecorded += 1 }
             self.logger.error(
-                "failed sign-in not recorded; the credential is held back on this instance",
+                "failed sign-in not recorded; it counts on this instance only",
                 metadata: ["device_id": "\(deviceID)", "credential_id": "\(credentialID)", "error": "\(error)"]
             )
         }

@@ -14,6 +14,10 @@ package final class Poller: Sendable {
     static let baselineIntervals = 3
     /// Jobs in hand beyond the workers: polls that wait for their second sample hold no worker.
     static let outstandingBeyondWorkers = 1024
+    /// Deliveries of one job, fewer than the queue's own limit.
+    static let deliveries = 4
+    /// Before a job that could not be done is delivered again, times the deliveries that it has had.
+    static let returnDelay: Duration = .seconds(2)
     /// Tries to publish a result before its job is handed back.
     static let publishAttempts = 5
 
@@ -190,8 +194,8 @@ package final class Poller: Sendable {
         } catch is CancellationError {
             await self.handBack(delivery, after: .zero, logger: logger)
         } catch {
-            logger.warning("poll job handed back", metadata: ["error": "\(error)"])
-            await self.handBack(delivery, after: .seconds(1), logger: logger)
+            logger.warning("poll not done", metadata: ["error": "\(error)"])
+            await self.handBack(delivery, after: Self.returnDelay * delivery.deliveryCount, logger: logger)
         }
     }
 
@@ -245,7 +249,11 @@ package final class Poller: Sendable {
 
     private func handBack(_ delivery: Delivery<PollJob>, after delay: Duration, logger: Logger) async {
         self.count(\.returned)
-        do { try await delivery.reject(delay) } catch {
+        do {
+            // The next slot makes up for a job that fails again and again; a dead letter would tell nobody anything.
+            guard delivery.deliveryCount < Self.deliveries else { return try await delivery.acknowledge() }
+            try await delivery.reject(delay)
+        } catch {
             logger.warning("poll job not handed back; it returns after the ack wait", metadata: ["error": "\(error)"])
         }
     }

@@ -34,7 +34,8 @@ package final class CachedPollTargets: PollTargetSource {
 
     /// nil when the device is gone or not provisioned. Suspended credentials are among the target's.
     ///
-    /// - Throws: ``StorageError/undecryptable(credentialID:)``, `PostgresError`.
+    /// A credential that can't be decrypted is left out.
+    /// - Throws: `PostgresError`.
     package func pollTarget(deviceID: Int) async throws -> PollTarget? {
         let entry = try await self.deviceCache.value(for: deviceID) {
             guard let (device, ids) = try await self.devices.deviceInTrialOrder(id: deviceID),
@@ -46,9 +47,12 @@ package final class CachedPollTargets: PollTargetSource {
         var credentials: [DecryptedCredential] = []
         for id in entry.credentialIDs {
             let credential = try await self.credentialCache.value(for: id) {
-                try await self.credentials.decrypted(id: id)
+                // One that no key opens must not keep the others from being used.
+                do { return try await self.credentials.decrypted(id: id) } catch StorageError.undecryptable {
+                    return nil
+                }
             }
-            // Deleted since the device was read: it is not to be used.
+            // Deleted since the device was read, or unusable.
             if let credential { credentials.append(credential) }
         }
         return PollTarget(device: entry.device, credentials: credentials)

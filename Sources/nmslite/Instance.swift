@@ -7,13 +7,47 @@ import NMSRuntime
 import NMSStorage
 import Postgres
 import ServiceLifecycle
+import Synchronization
+
+/// Something that happens once.
+final class Flag: Sendable {
+    private let value = Mutex(false)
+
+    var isSet: Bool { self.value.withLock { $0 } }
+
+    func set() { self.value.withLock { $0 = true } }
+}
 
 /// One running nmslite: what it stands on is opened from the bottom up, and closed from the top down.
 struct Instance: Service {
     let configuration: NMSRuntime.Configuration
     let logger: Logger
 
+    /// Set when the services take over; until then a shutdown cancels the start.
+    private let isServing = Flag()
+
+    init(configuration: NMSRuntime.Configuration, logger: Logger) {
+        self.configuration = configuration
+        self.logger = logger
+    }
+
     func run() async throws {
+        // A task of its own so that a signal during a long start (initdb, crash recovery) can cancel it.
+        let work = Task { try await self.open() }
+        try await withTaskCancellationHandler {
+            try await withGracefulShutdownHandler {
+                do { try await work.value } catch is CancellationError where !self.isServing.isSet {
+                    self.logger.info("stopped during the start")
+                }
+            } onGracefulShutdown: {
+                if !self.isServing.isSet { work.cancel() }
+            }
+        } onCancel: {
+            work.cancel()
+        }
+    }
+
+    private func open() async throws {
         let instance = try await InstanceDirectory.open(self.configuration)
         defer { withExtendedLifetime(instance) {} }
         let secrets = try Secrets.load(self.configuration, directory: instance.directory)
@@ -24,6 +58,8 @@ struct Instance: Service {
             try await self.withQueue(instance) { queue in
                 try await self.withPool(database) { pool in
                     let cipher = try await self.prepareDatabase(pool, secrets: secrets, directory: instance.directory)
+                    try Task.checkCancellation()
+                    self.isServing.set()
                     try await Services(
                         configuration: self.configuration,
                         pool: pool,

@@ -85,10 +85,12 @@ struct PollEventFollower: Sendable {
             if let id = event.deviceID { await self.forget(id) }
         case .deviceUpdated:
             // A device that is still polled keeps its connection; its collector sees a changed address itself.
-            guard let id = event.deviceID, (try? await self.targets.pollTarget(deviceID: id)) == .some(nil) else {
-                return
+            guard let id = event.deviceID else { return }
+            do {
+                if try await self.targets.pollTarget(deviceID: id) == nil { await self.forget(id) }
+            } catch {
+                self.logger.warning("device not read", metadata: ["device_id": "\(id)", "error": "\(error)"])
             }
-            await self.forget(id)
         case .statusChanged, .metricsStored:
             return
         }

@@ -40,7 +40,7 @@ private final class OpenGate: AuthenticationGate, Sendable {
                 name: "c",
                 type: .winrmNTLM,
                 username: "monitor",
-                port: 45_985,
+                port: 15_985,
                 createdAt: .now,
                 updatedAt: .now
             )
@@ -67,14 +67,14 @@ private final class OpenGate: AuthenticationGate, Sendable {
             fleet: HostProfile.Fleet(seed: 3, isStatic: true)
         )
         configuration.user = "monitor"
-        configuration.httpPort = 45_985
+        configuration.httpPort = 15_985
         configuration.httpsPort = nil
         configuration.truthPort = nil
         configuration.faults = faults
         let simulator = try WindowsSimulator(configuration)
         try await simulator.start()
         var collecting = WinRMCollector.Configuration()
-        collecting.queryTimeout = .seconds(2)
+        collecting.queryTimeout = .seconds(10)
         let collector = WinRMCollector(
             configuration: collecting,
             eventLoopGroup: MultiThreadedEventLoopGroup.singleton

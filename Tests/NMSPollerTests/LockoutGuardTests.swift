@@ -21,8 +21,10 @@ final class MemorySuspensions: SuspensionStore, DeviceEventPublisher, Sendable {
         var suspended = false
         var reads = 0
         var successes = 0
+        var isAway = false
         var events: [DeviceEvent] = []
     }
+    struct Away: Error {}
     let state = Mutex(State())
 
     private func current(_ state: State, _ device: Int) -> SuspensionState {
@@ -45,6 +47,7 @@ final class MemorySuspensions: SuspensionStore, DeviceEventPublisher, Sendable {
 
     func recordAuthenticationFailure(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
         await Task.yield()
+        if self.state.withLock({ $0.isAway }) { throw Away() }
         return self.state.withLock { state in
             state.failures[deviceID, default: 0] += 1
             state.failedHosts.insert(deviceID)
@@ -108,6 +111,35 @@ final class MemorySuspensions: SuspensionStore, DeviceEventPublisher, Sendable {
         #expect(error?.code == .credentialSuspended)
         // Another host may still try.
         try await guardian.authenticate(deviceID: 2, credentialID: 1) {}
+    }
+
+    @Test func failuresThatCannotBeRecordedCountOnThisInstance() async throws {
+        let guardian = self.makeGuard()
+        self.store.state.withLock { $0.isAway = true }
+        let attempts = Locked(0)
+        for device in 1...10 {
+            try? await guardian.authenticate(deviceID: device, credentialID: 1) {
+                attempts.withLock { $0 += 1 }
+                throw PollFailure(.authFailed, "")
+            }
+        }
+        #expect(attempts.withLock { $0 } == LockoutLimits.failedHosts)
+        // Until someone corrects or resumes the credential.
+        self.store.state.withLock { $0.isAway = false }
+        guardian.forget(credentialID: 1)
+        try await guardian.authenticate(deviceID: 1, credentialID: 1) {}
+    }
+
+    @Test func aFailureIsRecordedEvenIfItsPollIsCancelled() async throws {
+        let guardian = self.makeGuard()
+        let poll = Task {
+            try await guardian.authenticate(deviceID: 1, credentialID: 1) {
+                withUnsafeCurrentTask { $0?.cancel() }
+                throw PollFailure(.authFailed, "")
+            }
+        }
+        _ = await poll.result
+        #expect(self.store.state.withLock { $0.failures } == [1: 1])
     }
 
     @Test func onlyAuthenticationFailuresCount() async throws {

@@ -53,11 +53,11 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         }
     }
 
-    func deliver(_ job: PollJob) {
+    func deliver(_ job: PollJob, deliveryCount: Int = 1) {
         self.jobs.yield(
             Delivery(
                 message: job,
-                deliveryCount: 1,
+                deliveryCount: deliveryCount,
                 acknowledge: {
                     self.state.withLock {
                         $0.acknowledged.append(job.jobID); $0.events.append("ack")
@@ -254,6 +254,19 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         #expect(world.state.withLock { $0.acknowledged.isEmpty })
     }
 
+    @Test func aJobThatFailsAgainAndAgainIsLeftToTheNextSlot() async throws {
+        let world = World()
+        world.state.withLock { $0.publishFailures = 1000 }
+        let poller = self.poller(world)
+        let running = Task { try await poller.run(drain: .milliseconds(200)) }
+        world.deliver(self.job(1, "j"), deliveryCount: Poller.deliveries)
+        while world.state.withLock({ $0.acknowledged.isEmpty }) { try await Task.sleep(for: .milliseconds(5)) }
+        poller.stop()
+        try await running.value
+        #expect(world.state.withLock { $0.acknowledged } == ["j"])
+        #expect(world.state.withLock { $0.rejected.isEmpty && $0.results.isEmpty })
+    }
+
     @Test func staleAndOrphanedJobsDoNothing() async throws {
         let world = World()
         let poller = self.poller(world)
@@ -284,7 +297,7 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
     @Test func aHostThatNeverAnswersIsATimeoutAndOthersGoOn() async throws {
         let world = World()
         world.state.withLock { $0.behaviour[1] = .stalls }
-        let poller = self.poller(world, workers: 2, timeout: .milliseconds(100))
+        let poller = self.poller(world, workers: 2, timeout: .seconds(5))
         let running = Task { try await poller.run() }
         world.deliver(self.job(1))
         for device in 2...20 { world.deliver(self.job(device)) }
@@ -304,6 +317,35 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         #expect(results[0].error == "network: no such class")
         #expect(results[0].metrics?.cpu.usagePercent == 25)
         #expect(results[0].metrics?.network == DeviceMetrics.Network())
+    }
+
+    @Test func aGroupThatFailedOnceIsComparedWithItsOlderReading() async throws {
+        let world = World()
+        let poller = self.poller(world)
+        let running = Task { try await poller.run(drain: .milliseconds(200)) }
+        for (index, behaviour) in [World.Behaviour.answers, .lacksNetwork, .answers].enumerated() {
+            world.state.withLock { $0.behaviour[1] = behaviour }
+            world.deliver(self.job(1))
+            while world.state.withLock({ $0.acknowledged.count }) <= index {
+                try await Task.sleep(for: .milliseconds(1))
+            }
+        }
+        poller.stop()
+        try await running.value
+        let rates = world.state.withLock { $0.results.map { $0.metrics?.network.bytesSentPerSec } }
+        #expect(rates == [20, nil, 20])
+        #expect(world.state.withLock { $0.results.allSatisfy { $0.metrics?.cpu.usagePercent == 25 } })
+        // Two for the first poll, then one each: nothing had to be asked twice.
+        #expect(world.state.withLock { $0.samples[1] } == 4)
+    }
+
+    @Test(arguments: [PollErrorCode.timeout, .connectionReset, .quotaExceeded, .protocolError])
+    func aHiccupDoesNotSendAnotherCredential(code: PollErrorCode) async throws {
+        let world = World(credentials: [4, 9])
+        world.state.withLock { $0.behaviour[1] = .fails(code) }
+        let results = try await self.run(world, self.poller(world), jobs: [self.job(1)])
+        #expect(!results[0].success && results[0].errorCode == code && results[0].credentialID == 4)
+        #expect(world.state.withLock { $0.samples[1] } == 1)
     }
 
     @Test func theNextCredentialIsTriedAndTheFirstFailureIsReported() async throws {

@@ -40,7 +40,8 @@ extension WinRMError {
             switch error.errnoCode {
             case ETIMEDOUT: self = .timedOut(.request)
             case EHOSTUNREACH, ENETUNREACH: self = .hostUnreachable(Self.text(error.errnoCode))
-            default: self = .connectionReset(Self.text(error.errnoCode))
+            // Before an answer has begun it is as good as closed: a host that restarted resets what it forgot.
+            default: self = isReceiving ? .connectionReset(Self.text(error.errnoCode)) : .connectionClosed
             }
         case HTTPParserError.invalidEOFState, NIOSSLError.uncleanShutdown:
             self = isReceiving ? .connectionReset("the host closed it in the middle of an answer") : .connectionClosed

@@ -161,7 +161,10 @@ extension WinRMConnection {
         )
         switch reply.status {
         case 200: return reply.bodyBytes
-        case 401: throw .authenticationExpired
+        case 401:
+            // Basic carries the password in every request: this one was a failed login.
+            if case .basic = self.protection { throw .authenticationFailed("it was changed or disabled meanwhile") }
+            throw .authenticationExpired
         default:
             guard Self.isSOAP(reply) else { throw .httpStatus(reply.status) }
             return reply.bodyBytes
