@@ -2,6 +2,7 @@ DROP TABLE settings;
 DROP TABLE processed_jobs;
 DROP TABLE metrics;
 DROP TABLE device_credentials;
+DROP TABLE sign_in_failures;
 DROP TABLE devices;
 DROP TABLE credentials;
 DROP TABLE refresh_tokens;

@@ -166,18 +166,26 @@ ALTER TABLE devices
     ALTER COLUMN updated_at SET NOT NULL,
     SET (fillfactor = 70);
 
--- The lockout guard's memory. "failed_since_success" marks the hosts on which a credential failed since it last
--- succeeded anywhere.
+-- Device-credential association: every good poll may update the row.
 ALTER TABLE device_credentials
-    ADD COLUMN auth_failures INTEGER NOT NULL DEFAULT 0,
-    ADD COLUMN failed_since_success BOOLEAN NOT NULL DEFAULT FALSE,
-    ADD COLUMN last_failure_at TIMESTAMPTZ,
-    ADD COLUMN suspended_at TIMESTAMPTZ,
     ALTER COLUMN priority SET NOT NULL,
     ALTER COLUMN is_active SET NOT NULL,
     ALTER COLUMN created_at SET NOT NULL,
     SET (fillfactor = 70);
 CREATE INDEX device_credentials_credential ON device_credentials (credential_id);
+
+-- The lockout guard's memory: hosts that refused a credential. Apart from devices and their credentials, so that it
+-- outlives deprovisioning and deleting a device: the account that would be locked outlives them too.
+-- "failed_since_success" marks the hosts on which the credential failed since it last succeeded anywhere.
+CREATE TABLE sign_in_failures (
+    credential_id INTEGER NOT NULL REFERENCES credentials(id) ON DELETE CASCADE,
+    ip VARCHAR(45) NOT NULL,
+    failures INTEGER NOT NULL,
+    failed_since_success BOOLEAN NOT NULL,
+    last_failure_at TIMESTAMPTZ NOT NULL,
+    suspended_at TIMESTAMPTZ,
+    PRIMARY KEY (credential_id, ip)
+);
 
 -- Metrics: the poll job that a row came from; a job gives at most one row.
 ALTER TABLE metrics ADD COLUMN job_id UUID;

@@ -13,22 +13,28 @@ extension CredentialRepository: SuspensionStore {
     /// Counts a failed sign-in and suspends what has reached its limit, in one transaction.
     ///
     /// The credential's row is locked first, so that failures of several devices and instances are counted one after
-    /// another. A pair that is gone meanwhile counts nothing.
+    /// another. The host's address keeps the count: it outlives the device and its choice of credentials.
     package func recordAuthenticationFailure(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
         guard let device = Int32(exactly: deviceID), let credential = Int32(exactly: credentialID) else {
             return SuspensionState()
         }
         return try await self.pool.withTransaction { connection in
-            try await connection.query("SELECT id FROM credentials WHERE id = $1 FOR NO KEY UPDATE", [credential])
+            let found = try await connection.query(
+                "SELECT id FROM credentials WHERE id = $1 FOR NO KEY UPDATE",
+                [credential]
+            )
+            guard !found.isEmpty else { return SuspensionState() }
             try await connection.query(
                 """
-                UPDATE device_credentials SET
-                    auth_failures = auth_failures + 1,
+                INSERT INTO sign_in_failures AS pair
+                    (credential_id, ip, failures, failed_since_success, last_failure_at, suspended_at)
+                VALUES ($2, \(Self.host), 1, TRUE, NOW(), CASE WHEN 1 >= $3 THEN NOW() END)
+                ON CONFLICT (credential_id, ip) DO UPDATE SET
+                    failures = pair.failures + 1,
                     failed_since_success = TRUE,
                     last_failure_at = NOW(),
-                    suspended_at = CASE WHEN auth_failures + 1 >= $3 THEN COALESCE(suspended_at, NOW())
-                        ELSE suspended_at END
-                WHERE device_id = $1 AND credential_id = $2
+                    suspended_at = CASE WHEN pair.failures + 1 >= $3 THEN COALESCE(pair.suspended_at, NOW())
+                        ELSE pair.suspended_at END
                 """,
                 [device, credential, LockoutLimits.failuresPerPair]
             )
@@ -36,7 +42,7 @@ extension CredentialRepository: SuspensionStore {
                 """
                 UPDATE credentials SET status = 'suspended', suspended_at = NOW(), updated_at = NOW()
                 WHERE id = $1 AND status = 'active' AND $2 <= (
-                    SELECT count(*) FROM device_credentials WHERE credential_id = $1 AND failed_since_success
+                    SELECT count(*) FROM sign_in_failures WHERE credential_id = $1 AND failed_since_success
                 )
                 """,
                 [credential, LockoutLimits.failedHosts]
@@ -55,11 +61,11 @@ extension CredentialRepository: SuspensionStore {
         let marked = try await self.pool.read(
             """
             SELECT EXISTS (
-                SELECT 1 FROM device_credentials
-                WHERE credential_id = $1 AND (failed_since_success OR device_id = $2 AND auth_failures > 0)
+                SELECT 1 FROM sign_in_failures
+                WHERE credential_id = $2 AND (failed_since_success OR ip = \(Self.host) AND suspended_at IS NULL)
             ) AS found
             """,
-            [credential, device]
+            [device, credential]
         )
         guard try marked[0].value("found") else { return }
         try await self.pool.withTransaction { connection in
@@ -72,12 +78,17 @@ extension CredentialRepository: SuspensionStore {
             }
             try await connection.query(
                 """
-                UPDATE device_credentials SET
-                    failed_since_success = FALSE,
-                    auth_failures = CASE WHEN device_id = $2 AND suspended_at IS NULL THEN 0 ELSE auth_failures END
-                WHERE credential_id = $1 AND (failed_since_success OR device_id = $2)
+                DELETE FROM sign_in_failures
+                WHERE credential_id = $2 AND ip = \(Self.host) AND suspended_at IS NULL
                 """,
-                [credential, device]
+                [device, credential]
+            )
+            try await connection.query(
+                """
+                UPDATE sign_in_failures SET failed_since_success = FALSE
+                WHERE credential_id = $1 AND failed_since_success
+                """,
+                [credential]
             )
         }
     }
@@ -88,23 +99,21 @@ extension CredentialRepository: SuspensionStore {
             "UPDATE credentials SET status = 'active', suspended_at = NULL, updated_at = NOW() WHERE id = $1",
             [credentialID]
         )
-        try await connection.query(
-            """
-            UPDATE device_credentials SET auth_failures = 0, failed_since_success = FALSE, suspended_at = NULL
-            WHERE credential_id = $1 AND (auth_failures > 0 OR failed_since_success OR suspended_at IS NOT NULL)
-            """,
-            [credentialID]
-        )
+        try await connection.query("DELETE FROM sign_in_failures WHERE credential_id = $1", [credentialID])
     }
+
+    /// What the host of device $1 is remembered by: its address. A device that was deleted while its sign-in was under
+    /// way counts as a host of its own, since its address is not known any more and its failure still counts.
+    private static let host = "COALESCE((SELECT ip FROM devices WHERE id = $1::integer), 'device ' || $1::integer)"
 
     private static let stateQuery = """
         SELECT
-            COALESCE(pair.auth_failures, 0) AS pair_failures,
+            COALESCE(pair.failures, 0) AS pair_failures,
             pair.suspended_at IS NOT NULL AS pair_suspended,
             credentials.status = 'suspended' AS credential_suspended,
-            (SELECT count(*) FROM device_credentials WHERE credential_id = $2 AND failed_since_success) AS failed_hosts
+            (SELECT count(*) FROM sign_in_failures WHERE credential_id = $2 AND failed_since_success) AS failed_hosts
         FROM credentials
-        LEFT JOIN device_credentials AS pair ON pair.credential_id = credentials.id AND pair.device_id = $1
+        LEFT JOIN sign_in_failures AS pair ON pair.credential_id = credentials.id AND pair.ip = \(Self.host)
         WHERE credentials.id = $2
         """
 

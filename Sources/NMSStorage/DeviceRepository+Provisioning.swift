@@ -5,8 +5,8 @@ extension DeviceRepository {
     /// Replaces the device's credentials (in order of priority) and, where given, its interval; status becomes
     /// `provisioned` (failure count and last error reset). nil when there is no such device.
     ///
-    /// A pair that stays keeps what the lockout guard knows of it: its suspension ends only by a changed password or
-    /// `resume`. What worked before is forgotten, so that the new order counts.
+    /// What the lockout guard knows of the host stays: a suspension ends only by a changed sign-in or `resume`. What
+    /// worked before is forgotten, so that the new order counts.
     /// - Throws: ``StorageError/missing(field:id:)`` for `credential_id`.
     package func provision(id: Int, credentialIDs: [Int], pollingInterval: Int?) async throws -> Device? {
         guard Int32(exactly: id) != nil else { return nil }

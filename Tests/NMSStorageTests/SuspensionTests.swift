@@ -9,7 +9,7 @@ import Testing
     private struct Fleet {
         let credentials: CredentialRepository
         let credential: Int
-        let devices: [Int]
+        var devices: [Int]
 
         init(_ pool: PostgresPool, hosts: Int) async throws {
             self.credentials = CredentialRepository(pool: pool, cipher: .testing)
@@ -147,15 +147,77 @@ import Testing
         }
     }
 
-    @Test func aPairThatIsGoneCountsNothing() async throws {
+    @Test func aCredentialThatIsGoneCountsNothing() async throws {
         try await TestDatabase.with(.migrated) { database in
             let fleet = try await Fleet(database.pool, hosts: 1)
-            _ = try await DeviceRepository(pool: database.pool).deprovision(id: fleet.devices[0])
-            for _ in 0..<4 { #expect(try await fleet.fail(0) == SuspensionState()) }
             #expect(
                 try await fleet.credentials.recordAuthenticationFailure(deviceID: 1, credentialID: 4711)
                     == SuspensionState()
             )
+            _ = try await fleet.fail(0)
+            _ = try await DeviceRepository(pool: database.pool).deprovision(id: fleet.devices[0])
+            #expect(try await fleet.credentials.delete(id: fleet.credential))
+            #expect(try await database.pool.count("sign_in_failures") == 0)
+        }
+    }
+
+    enum Detour: CaseIterable { case provisionedAnew, anotherCredentialMeanwhile, deletedAndMadeAnew }
+
+    /// The account does not forget failed sign-ins when the device does.
+    @Test(arguments: Detour.allCases) func aHostsFailuresOutliveItsDevice(_ detour: Detour) async throws {
+        try await TestDatabase.with(.migrated) { database in
+            var fleet = try await Fleet(database.pool, hosts: 3)
+            let devices = DeviceRepository(pool: database.pool)
+            let other = try await fleet.credentials.create(.testing("other")).id
+            for index in 0..<2 {
+                _ = try await fleet.fail(index)
+                switch detour {
+                case .provisionedAnew: _ = try await devices.deprovision(id: fleet.devices[index])
+                case .anotherCredentialMeanwhile:
+                    _ = try await devices.provision(
+                        id: fleet.devices[index],
+                        credentialIDs: [other],
+                        pollingInterval: nil
+                    )
+                case .deletedAndMadeAnew:
+                    _ = try await devices.delete(id: fleet.devices[index])
+                    let address = IPAddress("10.0.0.\(index + 1)")!
+                    fleet.devices[index] = try await devices.create(NewDevice(ip: address)).id
+                }
+                _ = try await devices.provision(
+                    id: fleet.devices[index],
+                    credentialIDs: [fleet.credential],
+                    pollingInterval: nil
+                )
+            }
+            #expect(try await fleet.state(0) == SuspensionState(pairFailures: 1, failedHosts: 2))
+            #expect(try await fleet.fail(0) == SuspensionState(pairFailures: 2, pairSuspended: true, failedHosts: 2))
+            #expect(try await fleet.fail(2).credentialSuspended)
+        }
+    }
+
+    @Test func anotherAddressIsAnotherHost() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let fleet = try await Fleet(database.pool, hosts: 1)
+            let devices = DeviceRepository(pool: database.pool)
+            for _ in 0..<2 { _ = try await fleet.fail(0) }
+            _ = try await devices.update(id: fleet.devices[0], DeviceChanges(ip: IPAddress("10.9.9.9")!))
+            #expect(try await fleet.state(0) == SuspensionState(failedHosts: 1))
+            #expect(try await fleet.fail(0) == SuspensionState(pairFailures: 1, failedHosts: 2))
+            _ = try await devices.update(id: fleet.devices[0], DeviceChanges(ip: IPAddress("10.0.0.1")!))
+            #expect(try await fleet.state(0).pairSuspended)
+        }
+    }
+
+    /// Otherwise a device that is deleted while its sign-in is under way would give one free try each time.
+    @Test func failuresOfDeletedDevicesCountForTheCredential() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let fleet = try await Fleet(database.pool, hosts: 3)
+            for index in 0..<3 {
+                _ = try await DeviceRepository(pool: database.pool).delete(id: fleet.devices[index])
+                #expect(try await fleet.fail(index).failedHosts == index + 1)
+            }
+            #expect(try await fleet.state(0).credentialSuspended)
         }
     }
 }
