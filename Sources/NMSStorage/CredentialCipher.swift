@@ -59,6 +59,16 @@ package struct CredentialCipher: Sendable {
         return secret
     }
 
+    /// Whether the ciphertext is that of `secret`; false also for one that does not open. Takes the same time for any
+    /// secrets of the same lengths.
+    func opens(_ ciphertext: String, to secret: Secret, credentialID: Int) -> Bool {
+        guard let old = self.open(ciphertext, context: Self.context(credentialID)) else { return false }
+        // Codes are compared in constant time; a key for this one comparison, so that they tell nothing.
+        let key = SymmetricKey(size: .bits256)
+        let code = HMAC<SHA256>.authenticationCode(for: Array(old.exposed.utf8), using: key)
+        return HMAC<SHA256>.isValidAuthenticationCode(code, authenticating: Array(secret.exposed.utf8), using: key)
+    }
+
     func seal(_ secret: Secret, context: String) throws -> String {
         let box = try AES.GCM.seal(
             Array(secret.exposed.utf8),

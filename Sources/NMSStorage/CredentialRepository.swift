@@ -53,6 +53,13 @@ package struct CredentialChanges: Sendable {
     package var allowedTargets: [CIDRBlock]?
 
     package init() {}
+
+    /// Whether sign-ins name another account, or name it in another way; Windows compares names without case.
+    fileprivate func changesAccount(of old: Credential) -> Bool {
+        self.type.map { $0 != old.type } == true
+            || self.username.map { $0.lowercased() != old.username.lowercased() } == true
+            || self.domain.map { ($0 ?? "").lowercased() != (old.domain ?? "").lowercased() } == true
+    }
 }
 
 /// Credentials, their encrypted passwords and the lockout guard's memory.
@@ -116,8 +123,8 @@ package struct CredentialRepository: Sendable {
 
     /// nil when there is no such credential.
     ///
-    /// A given password is stored with a fresh ciphertext. It, another user name or another domain ends the suspension
-    /// of the credential and of all its pairs.
+    /// A given password is stored with a fresh ciphertext. Another password, user name, domain or type ends the
+    /// suspension of the credential and of all its pairs; the same ones, given again, do not.
     /// - Parameter check: judges the row that is about to change, which nobody else changes meanwhile; what it throws
     ///   leaves the row as it is.
     /// - Throws: ``StorageError/duplicate(field:value:)`` for `name`, and whatever `check` does.
@@ -130,14 +137,16 @@ package struct CredentialRepository: Sendable {
         return try await Self.mappingDuplicates(of: changes.name ?? "") {
             try await self.pool.withTransaction { connection in
                 let found = try await connection.query(
-                    "SELECT \(Self.columns) FROM credentials WHERE id = $1 FOR NO KEY UPDATE",
+                    "SELECT \(Self.columns), encrypted_password FROM credentials WHERE id = $1 FOR NO KEY UPDATE",
                     [id]
                 )
-                guard let old = try found.first.map(Self.credential) else { return nil }
+                guard let row = found.first else { return nil }
+                let old = try Self.credential(row)
                 try check(old)
-                if changes.password != nil || changes.username.map({ $0 != old.username }) == true
-                    || changes.domain.map({ $0 != old.domain }) == true
-                {
+                let isAnotherPassword = try changes.password.map {
+                    !self.cipher.opens(try row.value("encrypted_password"), to: $0, credentialID: id)
+                }
+                if isAnotherPassword == true || changes.changesAccount(of: old) {
                     try await Self.endSuspensions(of: id, connection)
                 }
                 return try await self.store(changes, id: id, connection)

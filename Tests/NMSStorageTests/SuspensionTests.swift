@@ -94,25 +94,41 @@ import Testing
         }
     }
 
-    @Test(arguments: ["password", "username", "domain"])
+    @Test(arguments: ["password", "username", "domain", "type"])
     func aChangedSignInEndsEverySuspension(_ field: String) async throws {
         try await TestDatabase.with(.migrated) { database in
             let fleet = try await Fleet(database.pool, hosts: 3)
             for index in [0, 0, 1, 2] { _ = try await fleet.fail(index) }
             var changes = CredentialChanges()
             changes.name = "another name"
-            changes.username = "svc-shared"
+            changes.username = "SVC-shared"
             changes.domain = .some(nil)
+            changes.type = .winrmNTLM
+            changes.password = Secret("correct horse")
             // Nothing of the sign-in changed.
             #expect(try await fleet.credentials.update(id: fleet.credential, changes)?.status == .suspended)
             #expect(try await fleet.state(0).pairSuspended)
             switch field {
             case "password": changes.password = Secret("new")
             case "username": changes.username = "other"
+            case "type": changes.type = .winrmBasic
             default: changes.domain = "CORP"
             }
             #expect(try await fleet.credentials.update(id: fleet.credential, changes)?.status == .active)
             for index in 0..<3 { #expect(try await fleet.state(index) == SuspensionState()) }
+        }
+    }
+
+    /// What no known key opens can't be compared, and is set again for that reason.
+    @Test func aPasswordThatReplacesAnUndecryptableOneEndsSuspensions() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let fleet = try await Fleet(database.pool, hosts: 1)
+            for _ in 0..<2 { _ = try await fleet.fail(0) }
+            try await database.pool.query("UPDATE credentials SET encrypted_password = 'v1:lost:'")
+            var changes = CredentialChanges()
+            changes.password = Secret("correct horse")
+            #expect(try await fleet.credentials.update(id: fleet.credential, changes) != nil)
+            #expect(try await fleet.state(0) == SuspensionState())
         }
     }
 
