@@ -190,7 +190,7 @@ CREATE TABLE sign_in_failures (
 -- Metrics: the poll job that a row came from; a job gives at most one row.
 ALTER TABLE metrics ADD COLUMN job_id UUID;
 
--- Jobs whose result was stored; pruned after a day.
+-- Jobs whose result was stored; the storage writer prunes them.
 CREATE TABLE processed_jobs (
     job_id UUID PRIMARY KEY,
     processed_at TIMESTAMPTZ NOT NULL DEFAULT NOW()
