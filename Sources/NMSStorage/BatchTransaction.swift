@@ -117,7 +117,7 @@ struct BatchTransaction {
         )
         var states: [Int: DeviceState] = [:]
         for row in rows {
-            let state = try DeviceState(row)
+            let state = try DeviceState(row, now: self.now)
             states[state.id] = state
         }
         return states
@@ -134,7 +134,10 @@ struct BatchTransaction {
                 last_error_code = polled.error_code,
                 last_error_message = polled.error_message,
                 last_error_at = polled.error_at,
-                last_seen = GREATEST(devices.last_seen, polled.last_seen),
+                last_seen = CASE
+                    WHEN devices.last_seen > $12 THEN COALESCE(polled.last_seen, devices.last_seen)
+                    ELSE GREATEST(devices.last_seen, polled.last_seen)
+                END,
                 hostname = COALESCE(polled.hostname, devices.hostname),
                 os = COALESCE(polled.os, devices.os),
                 build = COALESCE(polled.build, devices.build),
@@ -157,6 +160,7 @@ struct BatchTransaction {
                 states.map(\.lastResultAt), states.map(\.machine.lastError?.code.rawValue),
                 states.map(\.machine.lastError?.message), states.map(\.machine.lastError?.at), states.map(\.lastSeen),
                 states.map(\.identity.hostname), states.map(\.identity.os), states.map(\.identity.build),
+                ClockTolerance.latest(now: self.now),
             ]
         )
     }

@@ -65,7 +65,7 @@ extension DeviceRepository {
             """
             UPDATE devices SET status = $2, polling_interval = COALESCE($3, polling_interval),
                 consecutive_failures = 0, last_error_code = NULL, last_error_message = NULL, last_error_at = NULL,
-                updated_at = NOW()
+                last_result_at = NULL, updated_at = NOW()
             WHERE id = $1
             RETURNING \(Self.columns)
             """,

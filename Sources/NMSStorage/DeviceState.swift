@@ -20,7 +20,7 @@ struct DeviceState {
         self.lastResultAt = lastResultAt
     }
 
-    init(_ row: PostgresRow) throws {
+    init(_ row: PostgresRow, now: Date) throws {
         self.init(
             id: try row.value("id"),
             machine: DeviceStatusMachine(
@@ -28,7 +28,9 @@ struct DeviceState {
                 failures: try row.value("consecutive_failures"),
                 lastError: try DeviceRepository.lastError(row)
             ),
-            lastResultAt: try row.optional("last_result_at")
+            lastResultAt: try row.optional("last_result_at").flatMap {
+                ClockTolerance.isCredible($0, now: now) ? $0 : nil
+            }
         )
     }
 

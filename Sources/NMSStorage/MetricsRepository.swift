@@ -8,10 +8,10 @@ package struct MetricsRepository: Sendable {
 
     package init(pool: PostgresPool) { self.pool = pool }
 
-    /// The newest row of a device.
-    package func latest(deviceID: Int) async throws -> DeviceMetrics? {
+    /// The newest row of a device; rows of a clock that was ahead are not it until their time comes.
+    package func latest(deviceID: Int, now: Date = Date()) async throws -> DeviceMetrics? {
         guard let id = Int32(exactly: deviceID) else { return nil }
-        return try await self.pool.read(Self.latestQuery, [id]).first.map(Self.metrics)
+        return try await self.pool.read(Self.latestQuery, [id, ClockTolerance.latest(now: now)]).first.map(Self.metrics)
     }
 
     /// Rows with `from` <= timestamp < `to`, ascending, at most `limit`; `truncated` when there were more.
@@ -30,7 +30,7 @@ package struct MetricsRepository: Sendable {
     // MARK: Statements
 
     static let latestQuery = """
-        SELECT \(Self.columns) FROM metrics WHERE device_id = $1 ORDER BY timestamp DESC LIMIT 1
+        SELECT \(Self.columns) FROM metrics WHERE device_id = $1 AND timestamp <= $2 ORDER BY timestamp DESC LIMIT 1
         """
 
     static let rawQuery = """

@@ -166,7 +166,7 @@ import Testing
             }
             let now = Date()
             for plan in [
-                try await plan(MetricsRepository.latestQuery, [device]),
+                try await plan(MetricsRepository.latestQuery, [device, now]),
                 try await plan(MetricsRepository.rawQuery, [device, now.addingTimeInterval(-60), now, 1001]),
             ] {
                 #expect(plan.contains("device_id_timestamp_idx") || plan.contains("idx_metrics_device_time"), "\(plan)")
@@ -175,3 +175,20 @@ import Testing
         }
     }
 }
+    @Test func aRowOfAClockThatWasAheadIsNotTheLatest() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let metrics = MetricsRepository(pool: database.pool)
+            let (device, _) = try await database.pool.provisionedDevice(1)
+            let now = Date().roundedToMilliseconds
+            for (ahead, value) in [(0, 1), (60, 2), (61, 3)] as [(Double, Double)] {
+                try await database.pool.query(
+                    "INSERT INTO metrics (device_id, timestamp, cpu_usage_percent) VALUES ($1, $2, $3)",
+                    [device, now.addingTimeInterval(ahead), value]
+                )
+            }
+            #expect(try await metrics.latest(deviceID: device, now: now)?.cpu.usagePercent == 2)
+            let later = now.addingTimeInterval(1)
+            #expect(try await metrics.latest(deviceID: device, now: later)?.cpu.usagePercent == 3)
+        }
+    }
+

@@ -9,37 +9,10 @@ import Testing
 @testable import NMSStorage
 
 @Suite struct StorageWriterTests {
-    /// Runs `body` with a writer at work, then stops it.
-    private func with(
-        _ harness: WriterHarness = WriterHarness(),
-        options change: (inout StorageWriter.Options) -> Void = { _ in },
-        _ body: (TestDatabase, WriterHarness, StorageWriter) async throws -> Void
-    ) async throws {
-        try await TestDatabase.with(.migrated) { database in
-            var options = StorageWriter.Options()
-            options.batchDelay = .milliseconds(20)
-            options.retryDelay = .milliseconds(20)
-            change(&options)
-            let writer = StorageWriter(
-                pool: database.pool,
-                source: harness,
-                events: harness,
-                partitions: MetricsPartitions(pool: database.pool, logger: .testing),
-                options: options,
-                logger: .testing
-            )
-            let task = Task { await writer.run() }
-            defer { task.cancel() }
-            try await body(database, harness, writer)
-            task.cancel()
-            await task.value
-        }
-    }
-
     @Test(.timeLimit(.minutes(1))) func aResultBecomesARowAndAState() async throws {
-        try await self.with { database, harness, writer in
+        try await withWriter { database, harness, writer in
             let (device, credential) = try await database.pool.provisionedDevice()
-            let time = Date(timeIntervalSince1970: 1_790_000_000.123)
+            let time = Date().roundedToMilliseconds
             let job = "0123abcd-0123-4567-89ab-0123456789ab"
             harness.deliver(
                 .testing(
@@ -88,7 +61,7 @@ import Testing
             let rows = try? await pool.query("SELECT 1 AS one FROM metrics WHERE job_id = $1", [result.jobID])
             seen.withLock { $0.append(rows?.count ?? -1) }
         }
-        try await self.with(harness) { database, harness, _ in
+        try await withWriter(harness) { database, harness, _ in
             pool.withLock { $0 = database.pool }
             let (device, _) = try await database.pool.provisionedDevice()
             harness.deliver((0..<20).map { _ in .testing(device: device) })
@@ -98,7 +71,7 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1))) func aJobGivesOneRowHoweverOftenItComes() async throws {
-        try await self.with { database, harness, writer in
+        try await withWriter { database, harness, writer in
             let (device, _) = try await database.pool.provisionedDevice()
             let result = MetricsResult.testing(device: device)
             var later = result
@@ -116,7 +89,7 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1))) func anOldJobGivesOneRowEvenWhenItsIDIsPruned() async throws {
-        try await self.with { database, harness, writer in
+        try await withWriter { database, harness, writer in
             let (device, _) = try await database.pool.provisionedDevice()
             let result = MetricsResult.testing(device: device, at: Date().addingTimeInterval(-86_400 * 3))
             harness.deliver(result)
@@ -130,7 +103,7 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1))) func aRowOfAnyMonthFindsAPartition() async throws {
-        try await self.with { database, harness, _ in
+        try await withWriter { database, harness, _ in
             let (device, _) = try await database.pool.provisionedDevice()
             let dates = [RFC3339.date(from: "2003-02-28T23:59:59.999Z")!, RFC3339.date(from: "2150-12-31T23:59:59Z")!]
             harness.deliver(dates.map { .testing(device: device, at: $0) })
@@ -144,7 +117,7 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1))) func aPartitionThatVanishedIsMadeAnew() async throws {
-        try await self.with { database, harness, _ in
+        try await withWriter { database, harness, _ in
             let (device, _) = try await database.pool.provisionedDevice()
             harness.deliver(.testing(device: device))
             await harness.settled(1)
@@ -158,7 +131,7 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1))) func onlyTheBadRowOfABatchIsBuried() async throws {
-        try await self.with(options: { $0.batchDelay = .milliseconds(200) }) { database, harness, writer in
+        try await withWriter(options: { $0.batchDelay = .milliseconds(200) }) { database, harness, writer in
             let (device, _) = try await database.pool.provisionedDevice()
             try await database.pool.query("ALTER TABLE metrics ADD CONSTRAINT unlucky CHECK (process_count <> 13)")
             let start = Date()
@@ -186,7 +159,7 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1))) func valuesAreClampedToTheirColumns() async throws {
-        try await self.with { database, harness, _ in
+        try await withWriter { database, harness, _ in
             let (device, _) = try await database.pool.provisionedDevice()
             harness.deliver(
                 .testing(
@@ -220,7 +193,7 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1))) func resultsOfDevicesThatAreGoneAreDropped() async throws {
-        try await self.with { database, harness, writer in
+        try await withWriter { database, harness, writer in
             let (device, _) = try await database.pool.provisionedDevice(1)
             let (idle, _) = try await database.pool.provisionedDevice(2)
             _ = try await DeviceRepository(pool: database.pool).deprovision(id: idle)
@@ -240,7 +213,7 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1))) func failuresMakeADeviceUnreachableAndASuccessBringsItBack() async throws {
-        try await self.with { database, harness, _ in
+        try await withWriter { database, harness, _ in
             let (device, credential) = try await database.pool.provisionedDevice()
             let devices = DeviceRepository(pool: database.pool)
             let start = Date().roundedToMilliseconds
@@ -276,7 +249,7 @@ import Testing
     }
 
     @Test(.timeLimit(.minutes(1))) func theCredentialThatWorkedBecomesTheActiveOne() async throws {
-        try await self.with { database, harness, _ in
+        try await withWriter { database, harness, _ in
             let (device, first) = try await database.pool.provisionedDevice()
             let credentials = CredentialRepository(pool: database.pool, cipher: .testing)
             let second = try await credentials.create(.testing("second")).id
@@ -289,33 +262,6 @@ import Testing
             harness.deliver(.testing(device: device, credential: 4711))
             await harness.settled(2)
             #expect(try await credentials.decrypted(forDevice: device).map(\.credential.id) == [second, first])
-        }
-    }
-
-    @Test(.timeLimit(.minutes(1))) func whileTheDatabaseIsAwayResultsAreHeld() async throws {
-        try await self.with { database, harness, writer in
-            let (device, _) = try await database.pool.provisionedDevice()
-            let name = database.configuration.database
-            var admin = database.configuration
-            admin.database = "postgres"
-            let connection = try await PostgresConnection.connect(admin)
-            try await connection.execute(script: "ALTER DATABASE \(name) ALLOW_CONNECTIONS false")
-            try await connection.query(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
-                [name]
-            )
-            let (extended, continuation) = AsyncStream<Void>.makeStream()
-            harness.onExtend { continuation.yield() }
-            harness.deliver(.testing(device: device), .testing(device: device))
-            for await _ in extended.prefix(6) {}
-            #expect(harness.entries.isEmpty)
-            try await connection.execute(script: "ALTER DATABASE \(name) ALLOW_CONNECTIONS true")
-            await harness.settled(2)
-            #expect(harness.acknowledged.count == 2)
-            #expect(try await database.pool.count("metrics") == 2)
-            #expect(writer.statistics.databaseFailures > 0)
-            #expect(writer.statistics.rejected == 0)
-            await connection.close()
         }
     }
 

@@ -2,7 +2,9 @@ import Foundation
 import Logging
 import NMSCore
 import NMSStorage
+import NMSStorageTestSupport
 import Postgres
+import PostgresTestSupport
 import Synchronization
 
 extension MasterKey {
@@ -250,5 +252,34 @@ extension MetricsResult {
             credentialID: credential,
             identity: identity
         )
+    }
+}
+
+/// Runs `body` with a database and a writer at work, then stops the writer.
+func withWriter(
+    _ harness: WriterHarness = WriterHarness(),
+    clock: any Clock<Duration> = ContinuousClock(),
+    options change: (inout StorageWriter.Options) -> Void = { _ in },
+    _ body: (TestDatabase, WriterHarness, StorageWriter) async throws -> Void
+) async throws {
+    try await TestDatabase.with(.migrated) { database in
+        var options = StorageWriter.Options()
+        options.batchDelay = .milliseconds(20)
+        options.retryDelay = .milliseconds(20)
+        change(&options)
+        let writer = StorageWriter(
+            pool: database.pool,
+            source: harness,
+            events: harness,
+            partitions: MetricsPartitions(pool: database.pool, logger: .testing),
+            options: options,
+            logger: .testing,
+            clock: clock
+        )
+        let task = Task { await writer.run() }
+        defer { task.cancel() }
+        try await body(database, harness, writer)
+        task.cancel()
+        await task.value
     }
 }
