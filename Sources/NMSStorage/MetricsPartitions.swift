@@ -39,27 +39,45 @@ package final class MetricsPartitions: Sendable {
     }
 
     /// Makes the partitions that are not known to exist.
+    ///
+    /// - Throws: ``MetricsPartitionError`` after the other months were seen to, `PostgresError`.
     package func ensure(_ months: Set<MetricsMonth>) async throws {
         let missing = self.known.withLock { months.subtracting($0) }
+        var refusal: MetricsPartitionError?
         for month in missing.sorted() {
-            try await self.changing { connection in
-                let exists = try await connection.query(
-                    "SELECT to_regclass($1) IS NOT NULL AS found",
-                    [month.partition]
-                )
-                if try exists[0].value("found") { return }
-                // Attaching a finished table, unlike CREATE … PARTITION OF, blocks neither readers nor writers of the
-                // other partitions. Names and bounds are made of numbers only.
-                try await connection.execute(
-                    script: """
-                        CREATE TABLE \(month.partition) (LIKE metrics INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
-                        ALTER TABLE metrics ATTACH PARTITION \(month.partition)
-                            FOR VALUES FROM ('\(month.bounds.from)') TO ('\(month.bounds.to)')
-                        """
-                )
+            do {
+                try await self.changing { try await Self.make(month, $0) }
+                self.known.withLock { _ = $0.insert(month) }
+            } catch let error as MetricsPartitionError {
+                refusal = refusal ?? error
             }
-            self.known.withLock { _ = $0.insert(month) }
         }
+        if let refusal { throw refusal }
+    }
+
+    private static func make(_ month: MetricsMonth, _ connection: PostgresConnection) async throws {
+        let rows = try await connection.query(
+            """
+            SELECT to_regclass($1::text) IS NOT NULL AS is_taken, EXISTS (
+                SELECT 1 FROM pg_inherits JOIN pg_class AS child ON child.oid = pg_inherits.inhrelid
+                WHERE pg_inherits.inhparent = 'metrics'::regclass AND NOT pg_inherits.inhdetachpending
+                AND child.relname = $1::text
+            ) AS is_attached
+            """,
+            [month.partition]
+        )
+        if try rows[0].value("is_attached") { return }
+        // What is in such a table, and why it was detached, is not for us to say.
+        if try rows[0].value("is_taken") { throw MetricsPartitionError.unattached(month) }
+        // Attaching a finished table, unlike CREATE … PARTITION OF, blocks neither readers nor writers of the other
+        // partitions. Names and bounds are made of numbers only.
+        try await connection.execute(
+            script: """
+                CREATE TABLE \(month.partition) (LIKE metrics INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+                ALTER TABLE metrics ATTACH PARTITION \(month.partition)
+                    FOR VALUES FROM ('\(month.bounds.from)') TO ('\(month.bounds.to)')
+                """
+        )
     }
 
     /// A row found no partition although one was known: look again next time.
@@ -106,17 +124,25 @@ package final class MetricsPartitions: Sendable {
         now: @Sendable () -> Date = { Date() }
     ) async {
         while !Task.isCancelled {
-            var pause = Self.interval
-            do {
-                try await self.ensureAhead(now: now())
-                try await self.dropExpired(now: now(), retentionDays: retentionDays)
-            } catch is CancellationError {
-                return
-            } catch {
-                pause = Self.retryInterval
+            // One must not keep the other from being done.
+            let isMade = await self.maintain { try await self.ensureAhead(now: now()) }
+            let isDropped = await self.maintain {
+                _ = try await self.dropExpired(now: now(), retentionDays: retentionDays)
+            }
+            try? await clock.sleep(for: isMade && isDropped ? Self.interval : Self.retryInterval)
+        }
+    }
+
+    /// Whether `body` did its work.
+    private func maintain(_ body: () async throws -> Void) async -> Bool {
+        do {
+            try await body()
+            return true
+        } catch {
+            if !Task.isCancelled {
                 self.logger.error("can't maintain the partitions of metrics", metadata: ["error": "\(error)"])
             }
-            try? await clock.sleep(for: pause)
+            return false
         }
     }
 

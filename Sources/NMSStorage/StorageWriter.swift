@@ -32,7 +32,7 @@ package struct StorageWriterStatistics: Sendable, Equatable {
 ///
 /// At least once on the wire, exactly once in the table: a job gives at most one row, however often its result comes.
 /// A row that the database refuses is found by bisection and buried; when the database is away, results are held and
-/// their deliveries extended until it is back.
+/// their deliveries extended until it is back, never rejected: a rejection counts as a failure of the result itself.
 package final class StorageWriter: Sendable {
     package struct Options: Sendable, Equatable {
         /// The most results that one transaction stores.
@@ -48,6 +48,8 @@ package final class StorageWriter: Sendable {
         /// Pauses between tries while the database is away: the first, doubled up to the last.
         package var retryDelay = Duration.milliseconds(250)
         package var maxRetryDelay = Duration.seconds(5)
+        /// How often the deliveries of held results are extended: well within the queue's ack wait.
+        package var extendInterval = Duration.seconds(10)
         /// After how long a rejected result is delivered again.
         package var redeliveryDelay = Duration.seconds(5)
         /// How often ids of processed jobs are pruned.
@@ -153,6 +155,23 @@ package final class StorageWriter: Sendable {
         buffer: BatchBuffer<Item>,
         settle: (Settlement) -> Void
     ) async {
+        await withTaskGroup { group in
+            // Beside the transactions, which may hang as well as fail.
+            group.addTask { await self.extend(batch, and: buffer) }
+            await self.store(batch, settle: settle)
+            group.cancelAll()
+        }
+    }
+
+    /// Held, not failed: results must neither come to another writer nor use up their deliveries.
+    private func extend(_ batch: [Item], and buffer: BatchBuffer<Item>) async {
+        while true {
+            do { try await self.clock.sleep(for: self.options.extendInterval) } catch { return }
+            for item in batch + buffer.elements { try? await item.extend() }
+        }
+    }
+
+    private func store(_ batch: [Item], settle: (Settlement) -> Void) async {
         var prepared: [(item: Item, result: PreparedResult)] = []
         for item in batch {
             do {
@@ -164,7 +183,7 @@ package final class StorageWriter: Sendable {
         // Depth first, so that the parts of a bisected batch keep their order.
         var parts = prepared.isEmpty ? [] : [prepared]
         while let part = parts.popLast() {
-            switch await self.commit(part.map(\.result), buffer: buffer, holding: batch) {
+            switch await self.commit(part.map(\.result)) {
             case .stored(let outcome):
                 settle(.acknowledge(part.map(\.item), outcome))
             case .refusedData(let reason) where part.count == 1:
@@ -173,6 +192,18 @@ package final class StorageWriter: Sendable {
                 let middle = part.count / 2
                 parts.append(Array(part[middle...]))
                 parts.append(Array(part[..<middle]))
+            case .refusedMonth(let month, let reason):
+                let isRefused = { (result: PreparedResult) in result.hasRow && result.month == month }
+                for (item, result) in part where isRefused(result) { self.bury(item, reason: reason, settle: settle) }
+                let rest = part.filter { !isRefused($0.result) }
+                if !rest.isEmpty { parts.append(rest) }
+            case .stopped:
+                // The queue delivers them again: nobody settles them.
+                self.logger.notice(
+                    "stopped before results were stored; the queue keeps them",
+                    metadata: ["results": "\(part.count + parts.reduce(0) { $0 + $1.count })"]
+                )
+                return
             case .failed:
                 self.state.withLock { $0.rejected += part.count }
                 settle(.reject(part.map(\.item), after: self.options.redeliveryDelay))
@@ -184,24 +215,26 @@ package final class StorageWriter: Sendable {
         case stored(BatchOutcome)
         /// The database refuses some of the results.
         case refusedData(reason: String)
+        /// The database has no place for rows of a month.
+        case refusedMonth(MetricsMonth, reason: String)
         /// Neither stored nor to blame on the results: another try may do.
         case failed
+        /// The writer has to end.
+        case stopped
     }
 
     /// Commits the results, however long the database is away.
-    private func commit(
-        _ results: [PreparedResult],
-        buffer: BatchBuffer<Item>,
-        holding batch: [Item]
-    ) async -> CommitResult {
+    private func commit(_ results: [PreparedResult]) async -> CommitResult {
         var delay = self.options.retryDelay
         while true {
             do {
                 return .stored(try await self.transaction(results))
             } catch {
+                if Task.isCancelled { return .stopped }
                 switch WriteFailure(error) {
                 case .data(let reason): return .refusedData(reason: reason)
-                case .cancelled: return .failed
+                case .month(let month, let reason): return .refusedMonth(month, reason: reason)
+                case .cancelled: return .stopped
                 case .unexpected:
                     self.logger.error("can't store results", metadata: ["error": "\(error)"])
                     return .failed
@@ -214,10 +247,8 @@ package final class StorageWriter: Sendable {
                 }
             }
             try? await self.clock.sleep(for: delay)
-            if Task.isCancelled { return .failed }
+            if Task.isCancelled { return .stopped }
             delay = min(delay * 2, self.options.maxRetryDelay)
-            // Held, not failed: they must neither come to another writer nor use up their deliveries.
-            for item in batch + buffer.elements { try? await item.extend() }
         }
     }
 
@@ -229,7 +260,7 @@ package final class StorageWriter: Sendable {
         do {
             outcome = try await self.attempt(results)
         } catch let error as PostgresError where error.isMissingPartition {
-            // Dropped by another instance since it was made.
+            // Dropped or detached since it was seen; when it is there and still takes no row, the row is to blame.
             self.partitions.forget(months)
             try await self.partitions.ensure(months)
             outcome = try await self.attempt(results)

@@ -4,6 +4,8 @@ internal import Postgres
 enum WriteFailure: Equatable {
     /// Some result can't be stored, now or later.
     case data(reason: String)
+    /// Rows of this month can't be stored until somebody sees to its partition.
+    case month(MetricsMonth, reason: String)
     /// The database as a whole is away or busy: every result would fail.
     case database
     /// The writer is told to stop.
@@ -20,13 +22,15 @@ enum WriteFailure: Equatable {
     init(_ error: any Error) {
         switch error {
         case is CancellationError: self = .cancelled
+        case let error as MetricsPartitionError:
+            switch error {
+            case .unattached(let month): self = .month(month, reason: "\(error)")
+            }
         case let error as PostgresError:
             switch error {
             case .connectionFailed, .connectionLost, .poolExhausted, .poolClosed: self = .database
             case .invalidParameter: self = .data(reason: "\(error)")
             case .server(let error) where Self.databaseClasses.contains(error.sqlState.errorClass): self = .database
-            // A partition that vanishes again and again is no fault of the row.
-            case .server(let error) where PostgresError.server(error).isMissingPartition: self = .database
             case .server(let error) where Self.dataClasses.contains(error.sqlState.errorClass):
                 self = .data(reason: "\(error.sqlState) \(error.message)")
             case .server, .decoding, .unexpectedResult: self = .unexpected

@@ -64,7 +64,10 @@ import Testing
         }
         for state in ["22003", "22021", "23503", "23505"] { #expect(failure(state) == .data(reason: "\(state) m")) }
         #expect(failure("23514", constraint: "c") == .data(reason: "23514 m"))
-        #expect(failure("23514") == .database)
+        #expect(failure("23514") == .data(reason: "23514 m"))
+        let month = MetricsMonth(year: 2025, month: 1)!
+        let error = MetricsPartitionError.unattached(month)
+        #expect(WriteFailure(error) == .month(month, reason: error.description))
         for state in ["40P01", "53100", "53300", "57014", "57P01", "25006", "58030", "55P03"] {
             #expect(failure(state) == .database)
         }

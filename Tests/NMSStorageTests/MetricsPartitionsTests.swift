@@ -91,6 +91,38 @@ import Testing
         }
     }
 
+    @Test func aDetachedPartitionIsToldAndKeepsNothingElseFromBeingDone() async throws {
+        try await TestDatabase.with { database in
+            try await Migrator(database.configuration).up()
+            let partitions = MetricsPartitions(pool: database.pool, logger: .testing)
+            let (may, november) = (MetricsMonth(year: 2025, month: 5)!, MetricsMonth(year: 2025, month: 11)!)
+            try await partitions.ensure([may, november])
+            try await database.pool.query("ALTER TABLE metrics DETACH PARTITION \(november.partition)")
+            await #expect(throws: MetricsPartitionError.unattached(november)) {
+                try await partitions.ensureAhead(now: self.now)
+            }
+            #expect(try await partitions.existing().map(\.month) == [5, 12, 1])
+            let description = MetricsPartitionError.unattached(november).description
+            #expect(description.contains("metrics_y2025m11 exists"))
+
+            let clock = ManualClock()
+            let task = Task { await partitions.run(retentionDays: 90, clock: clock) { self.now } }
+            await clock.waitForSleepers()
+            #expect(try await partitions.existing().map(\.month) == [12, 1])
+            // The remedy that the message names.
+            let start = try #require(description.firstRange(of: "ALTER TABLE")).lowerBound
+            let end = try #require(description.firstRange(of: "), or")).lowerBound
+            try await database.pool.query(String(description[start..<end]))
+            // Within the hour, not the next day.
+            clock.advance(by: .seconds(3600))
+            await clock.waitForSleepers()
+            try await partitions.ensureAhead(now: self.now)
+            #expect(try await partitions.existing().map(\.month) == [11, 12, 1])
+            task.cancel()
+            await task.value
+        }
+    }
+
     @Test(.timeLimit(.minutes(1))) func maintenanceRunsDaily() async throws {
         try await TestDatabase.with { database in
             try await Migrator(database.configuration).up()
@@ -147,6 +179,23 @@ import Testing
         }
     }
 
+    @Test func aRowOfAClockThatWasAheadIsNotTheLatest() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let metrics = MetricsRepository(pool: database.pool)
+            let (device, _) = try await database.pool.provisionedDevice(1)
+            let now = Date().roundedToMilliseconds
+            for (ahead, value) in [(0, 1), (60, 2), (61, 3)] as [(Double, Double)] {
+                try await database.pool.query(
+                    "INSERT INTO metrics (device_id, timestamp, cpu_usage_percent) VALUES ($1, $2, $3)",
+                    [device, now.addingTimeInterval(ahead), value]
+                )
+            }
+            #expect(try await metrics.latest(deviceID: device, now: now)?.cpu.usagePercent == 2)
+            let later = now.addingTimeInterval(1)
+            #expect(try await metrics.latest(deviceID: device, now: later)?.cpu.usagePercent == 3)
+        }
+    }
+
     /// Neither reads nor sorts a device's whole history.
     @Test func theIndexIsUsed() async throws {
         try await TestDatabase.with(.migrated) { database in
@@ -175,20 +224,3 @@ import Testing
         }
     }
 }
-    @Test func aRowOfAClockThatWasAheadIsNotTheLatest() async throws {
-        try await TestDatabase.with(.migrated) { database in
-            let metrics = MetricsRepository(pool: database.pool)
-            let (device, _) = try await database.pool.provisionedDevice(1)
-            let now = Date().roundedToMilliseconds
-            for (ahead, value) in [(0, 1), (60, 2), (61, 3)] as [(Double, Double)] {
-                try await database.pool.query(
-                    "INSERT INTO metrics (device_id, timestamp, cpu_usage_percent) VALUES ($1, $2, $3)",
-                    [device, now.addingTimeInterval(ahead), value]
-                )
-            }
-            #expect(try await metrics.latest(deviceID: device, now: now)?.cpu.usagePercent == 2)
-            let later = now.addingTimeInterval(1)
-            #expect(try await metrics.latest(deviceID: device, now: later)?.cpu.usagePercent == 3)
-        }
-    }
-
