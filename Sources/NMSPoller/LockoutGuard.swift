@@ -14,6 +14,8 @@ package final class LockoutGuard: AuthenticationGate {
     private struct Entry {
         /// Succeeded since the start and not failed since.
         var proven = false
+        /// Whether the store was asked since the start or the last change: before that, nothing bounds the sign-ins.
+        var isKnown = false
         /// Distinct hosts with a failure, as the store last said.
         var failedHosts = 0
         /// Failures that the store could not take: they count on this instance until the credential changes.
@@ -49,6 +51,9 @@ package final class LockoutGuard: AuthenticationGate {
         credentialID: Int,
         attempt: @Sendable () async throws -> Result
     ) async throws -> Result {
+        if self.state.withLock({ $0.entries[credentialID]?.isKnown }) != true {
+            _ = try await self.permitted(deviceID: deviceID, credentialID: credentialID)
+        }
         try await self.enter(credentialID)
         defer { self.leave(credentialID) }
         // Read after the wait: others may have failed meanwhile.
@@ -67,7 +72,7 @@ package final class LockoutGuard: AuthenticationGate {
     package func forget(credentialID: Int) {
         self.state.withLock { state in
             state.entries[credentialID]?.proven = false
-            state.entries[credentialID]?.failedHosts = 0
+            state.entries[credentialID]?.isKnown = false
             state.entries[credentialID]?.unrecorded = 0
         }
     }
@@ -75,9 +80,12 @@ package final class LockoutGuard: AuthenticationGate {
     private func permitted(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
         let suspension = try await self.store.suspension(deviceID: deviceID, credentialID: credentialID)
         let unrecorded = self.state.withLock { state in
-            state.entries[credentialID]?.failedHosts = suspension.failedHosts
-            if suspension.failedHosts > 0 { state.entries[credentialID]?.proven = false }
-            return state.entries[credentialID]?.unrecorded ?? 0
+            var entry = state.entries[credentialID] ?? Entry()
+            entry.isKnown = true
+            entry.failedHosts = suspension.failedHosts
+            if suspension.failedHosts > 0 { entry.proven = false }
+            state.entries[credentialID] = entry
+            return entry.unrecorded
         }
         if suspension.credentialSuspended || suspension.failedHosts + unrecorded >= LockoutLimits.failedHosts {
             throw PollFailure(

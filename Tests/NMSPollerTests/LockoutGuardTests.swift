@@ -113,6 +113,28 @@ final class MemorySuspensions: SuspensionStore, DeviceEventPublisher, Sendable {
         try await guardian.authenticate(deviceID: 2, credentialID: 1) {}
     }
 
+    @Test(arguments: [false, true])
+    func whatWasCountedBeforeTheStartBoundsTheFirstSignIns(afterForget: Bool) async {
+        let guardian = self.makeGuard()
+        self.store.state.withLock { $0.failedHosts = [901, 902] }
+        if afterForget {
+            guardian.forget(credentialID: 1)
+        }
+        let attempts = Locked(0)
+        await withTaskGroup(of: Void.self) { group in
+            for device in 1...20 {
+                group.addTask {
+                    try? await guardian.authenticate(deviceID: device, credentialID: 1) {
+                        attempts.withLock { $0 += 1 }
+                        for _ in 0..<20 { await Task.yield() }
+                        throw PollFailure(.authFailed, "")
+                    }
+                }
+            }
+        }
+        #expect(attempts.withLock { $0 } == 1)
+    }
+
     @Test func failuresThatCannotBeRecordedCountOnThisInstance() async throws {
         let guardian = self.makeGuard()
         self.store.state.withLock { $0.isAway = true }
