@@ -2,7 +2,7 @@ package import struct Foundation.Date
 
 /// One poll to be done: the payload of `nmslite.poll.jobs.{partition}` (specification §4.5, §6.2).
 package struct PollJob: Codable, Sendable, Equatable {
-    /// A UUID in lower case; also the message's `Nats-Msg-Id`.
+    /// A UUID in lower case, of ``scheduledID(deviceID:at:)`` or random; also the message's `Nats-Msg-Id`.
     package var jobID: String
     package var deviceID: Int
     /// The credential that the publisher would try first.
@@ -36,6 +36,31 @@ package struct PollJob: Codable, Sendable, Equatable {
         case scheduledAt = "scheduled_at"
         case interval
         case manual
+    }
+
+    /// The id of the poll of a device that is scheduled for an instant, to the millisecond.
+    ///
+    /// The same in every process and every release, so that two leaders that overlap publish one job and not two.
+    /// - Returns: a UUID in lower case of version 8 (RFC 9562, section 5.8).
+    package static func scheduledID(deviceID: Int, at scheduledAt: Date) -> String {
+        let device = UInt64(bitPattern: Int64(deviceID))
+        let instant = UInt64(bitPattern: Int64((scheduledAt.timeIntervalSince1970 * 1000).rounded()))
+        // Each half depends on all of both values, and for a given device no two instants share the first.
+        let first = Partition.stableHash(Partition.stableHash(device) ^ instant)
+        let second = Partition.stableHash(Partition.stableHash(~instant) ^ device)
+        let high = first & ~0xF000 | 0x8000  // version 8
+        let low = second & ~(0b11 << 62) | 0b10 << 62  // variant 10
+        let digits = [high, low].map { half in
+            let text = String(half, radix: 16)
+            return String(repeating: "0", count: 16 - text.count) + text
+        }
+        .joined()
+        var id = ""
+        for (index, digit) in digits.enumerated() {
+            if [8, 12, 16, 20].contains(index) { id.append("-") }
+            id.append(digit)
+        }
+        return id
     }
 }
 

@@ -60,7 +60,9 @@ package protocol MetricsResultSource: Sendable {
 
 /// Everyone's end of `nmslite.device.events`.
 package protocol DeviceEventSource: Sendable {
-    /// Every event from now on; ends when the task is cancelled.
+    /// Every event from now on; ends when the task is cancelled, and when an event may have been lost.
+    ///
+    /// At such an end subscribe anew, and then forget what was known before.
     func deviceEvents() async throws -> AsyncStream<DeviceEvent>
 }
 

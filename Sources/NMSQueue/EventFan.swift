@@ -4,6 +4,9 @@ internal import NMSCore
 internal import Synchronization
 
 /// Hands every event to every listener of this instance, over one subscription that lives as long as the queue.
+///
+/// A stream ends when it may have missed an event: when the connection was lost, once it is back, and when its listener
+/// fell too far behind. Whoever listens then subscribes anew and forgets what it knows.
 final class EventFan: Sendable {
     private struct State {
         var listeners: [UInt64: AsyncStream<DeviceEvent>.Continuation] = [:]
@@ -21,9 +24,11 @@ final class EventFan: Sendable {
         self.connection = connection
         self.counters = counters
         self.logger = logger
+        _ = connection.addListener { [weak self] event in self?.handle(event) }
     }
 
-    /// Every event from now on. A listener that is far behind loses the oldest: time-outs of caches cover a loss.
+    /// Every event from now on, until one is lost.
+    /// - Throws: ``QueueError``.
     func stream() async throws -> AsyncStream<DeviceEvent> {
         let limit = QueueLimits.pendingEvents
         let (stream, continuation) = AsyncStream.makeStream(
@@ -64,6 +69,27 @@ final class EventFan: Sendable {
         for listener in listeners { listener.finish() }
     }
 
+    private func handle(_ event: NATSConnection.Event) {
+        switch event {
+        case .reconnected:
+            Task {
+                // A listener that is quick would believe to be subscribed before the server has read it.
+                try? await self.connection.flush()
+                self.endStreams(because: "the connection to NATS was lost")
+            }
+        case .problem(NATSConnection.slowConsumer):
+            // It may have been another subscription; to look twice is cheap.
+            self.endStreams(because: "the client library dropped messages")
+        case .problem, .disconnected, .closed: return
+        }
+    }
+
+    private func endStreams(because reason: String) {
+        let listeners = self.state.withLock { Array($0.listeners.values) }
+        if !listeners.isEmpty { self.logger.info("events may have been lost: \(reason); everything is read anew") }
+        for listener in listeners { listener.finish() }
+    }
+
     private func receive(_ message: NATSMessage) {
         let event: DeviceEvent
         do {
@@ -75,7 +101,10 @@ final class EventFan: Sendable {
         }
         self.counters.add(\.eventsReceived)
         for listener in self.state.withLock({ Array($0.listeners.values) }) {
-            if case .dropped = listener.yield(event) { self.counters.add(\.eventsDropped) }
+            guard case .dropped = listener.yield(event) else { continue }
+            self.counters.add(\.eventsDropped)
+            self.logger.warning("a listener of events is \(QueueLimits.pendingEvents) behind; it reads everything anew")
+            listener.finish()
         }
     }
 }

@@ -37,6 +37,11 @@ final class NATSConnection: Sendable {
     static let messageHandlers = HandleTable<@Sendable (NATSMessage) -> Void>()
     static let completionHandlers = HandleTable<@Sendable () -> Void>()
 
+    /// Milliseconds that the server may take to answer a flush.
+    static let flushTimeout: Int64 = 2_000
+    /// The text of ``Event/problem(_:)`` when the library dropped messages.
+    static let slowConsumer = text(NATS_SLOW_CONSUMER)
+
     /// Opened once, for the life of the process: closing the library while a callback runs is not worth its risk.
     private static let open: natsStatus = nats_Open(-1)
 
@@ -126,6 +131,12 @@ final class NATSConnection: Sendable {
                 failed(error)
             }
         }
+    }
+
+    /// Returns when the server has read what was sent to it before, such as subscriptions.
+    /// - Throws: ``QueueError/disconnected`` and other ``QueueError``s; nothing is known then.
+    func flush() async throws {
+        try await self.perform { try Self.check(natsConnection_FlushTimeout($0, Self.flushTimeout), "flush") }
     }
 
     /// Sends what is left, and closes. Bounded by ``QueueLimits/drainTimeout``.

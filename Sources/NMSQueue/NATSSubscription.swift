@@ -57,7 +57,7 @@ extension NATSConnection {
                     "set a callback"
                 )
                 // So that what is published next, on whatever connection, arrives. Not when the server is away.
-                _ = natsConnection_FlushTimeout(connection, 2_000)
+                _ = natsConnection_FlushTimeout(connection, Self.flushTimeout)
             }
         } catch {
             Self.messageHandlers.remove(handle)

@@ -10,7 +10,7 @@ package struct QueueCounts: Sendable, Equatable {
     package var publishFailures = 0
     package var eventsPublished = 0
     package var eventsReceived = 0
-    /// Events that a listener was too slow for.
+    /// Events that a listener was too slow for; each ended its stream.
     package var eventsDropped = 0
     package var delivered = 0
     /// Deliveries that were not the first of their message.

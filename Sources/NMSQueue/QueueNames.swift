@@ -70,7 +70,7 @@ package enum QueueLimits {
     package static let reconnectBuffer = 8 << 20
     /// Messages that a subscriber may be behind.
     package static let pendingMessages = 65_536
-    /// Events that a listener may be behind; older ones are dropped and counted.
+    /// Events that a listener may be behind; beyond them its stream ends, and it subscribes anew.
     package static let pendingEvents = 4_096
 
     /// What is handed back unread is delivered again after this, when another reader waits for it: nats-server 2.9 may

@@ -53,6 +53,12 @@ package struct PollSchedule: Sendable {
         self.entries[deviceID] = nil
     }
 
+    /// Forgets every device and its place; ``missedSlots`` stays.
+    package mutating func removeAll() {
+        self.entries.removeAll()
+        self.slots = Heap()
+    }
+
     /// Makes the schedule hold exactly `devices`.
     package mutating func replaceAll(_ devices: [ScheduledDevice], now: Date) {
         let kept = Set(devices.map(\.deviceID))

@@ -12,6 +12,8 @@ package final class Scheduler: Sendable {
         package var reconcileInterval: Duration = .seconds(60)
         /// The longest sleep between two looks at the schedule: bounds how late a change takes effect.
         package var maximumSleep: Duration = .milliseconds(250)
+        /// How long to wait before subscribing anew when the events ended or could not be had.
+        package var resubscribeDelay: Duration = .seconds(1)
         /// Jobs that are published at once.
         package var publishConcurrency = 64
 
@@ -68,7 +70,11 @@ package final class Scheduler: Sendable {
     }
 
     /// Schedules until the task is cancelled; throws only when the schedule can't be read at the start.
+    ///
+    /// May be called again when it has returned: each device then has its place after that call.
     package func run() async throws {
+        // Due times of an earlier run passed while another instance led: the whole fleet would be due at once.
+        self.state.withLock { $0.schedule.removeAll() }
         // Subscribed first: a change between reading the schedule and subscribing would be lost.
         let events = try await self.events.deviceEvents()
         try await self.reconcile()
@@ -109,7 +115,7 @@ package final class Scheduler: Sendable {
 
     private func publish(_ poll: DuePoll) async {
         let job = PollJob(
-            jobID: UUID().uuidString.lowercased(),
+            jobID: PollJob.scheduledID(deviceID: poll.deviceID, at: poll.scheduledAt),
             deviceID: poll.deviceID,
             credentialID: poll.credentialID,
             scheduledAt: poll.scheduledAt,
@@ -136,15 +142,40 @@ package final class Scheduler: Sendable {
         }
     }
 
-    private func follow(_ events: AsyncStream<DeviceEvent>) async {
-        for await event in events {
-            switch event.event {
-            case .deviceUpdated, .deviceDeleted:
-                guard let id = event.deviceID else { continue }
-                await self.refresh(deviceID: id)
-            case .statusChanged, .credentialUpdated, .metricsStored:
-                continue
+    /// Follows events until it is cancelled: a stream that ends is a loss of events, not the end of the schedule.
+    private func follow(_ first: AsyncStream<DeviceEvent>) async {
+        var events = first
+        while true {
+            for await event in events { await self.handle(event) }
+            guard let next = await self.subscribeAnew() else { return }
+            events = next
+        }
+    }
+
+    /// nil when it is cancelled.
+    private func subscribeAnew() async -> AsyncStream<DeviceEvent>? {
+        while true {
+            do { try await self.sleep(self.configuration.resubscribeDelay) } catch { return nil }
+            do {
+                let events = try await self.events.deviceEvents()
+                // What was announced meanwhile was not heard.
+                try await self.reconcile()
+                self.logger.info("device events are followed anew")
+                return events
+            } catch {
+                if Task.isCancelled { return nil }
+                self.logger.warning("device events can't be followed", metadata: ["error": "\(error)"])
             }
+        }
+    }
+
+    private func handle(_ event: DeviceEvent) async {
+        switch event.event {
+        case .deviceUpdated, .deviceDeleted:
+            guard let id = event.deviceID else { return }
+            await self.refresh(deviceID: id)
+        case .statusChanged, .credentialUpdated, .metricsStored:
+            return
         }
     }
 

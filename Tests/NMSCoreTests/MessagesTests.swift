@@ -22,6 +22,34 @@ import Testing
         #expect(try NMSJSON.decoder().decode(PollJob.self, from: Data(text.utf8)) == job)
     }
 
+    @Test func aScheduledJobsIDIsStable() {
+        // Computed by another program from the definition: other releases must come to the same.
+        let id = PollJob.scheduledID(deviceID: 42, at: self.time)
+        #expect(id == "7c94ac5a-44bb-8874-906d-d4aa6101af49")
+        // Below a millisecond there is only rounding.
+        #expect(PollJob.scheduledID(deviceID: 42, at: self.time.addingTimeInterval(0.000_2)) == id)
+    }
+
+    @Test func scheduledJobsIDsAreDistinctUUIDsOfVersionEight() throws {
+        var ids: Set<String> = []
+        for device in [0, 1, 2, 41, 42, 1 << 40, -1] {
+            for step in 0..<1_000 {
+                // Both a millisecond and a minute on.
+                for distance in [0.001, 60] {
+                    let id = PollJob.scheduledID(deviceID: device, at: self.time + Double(step + 1) * distance)
+                    ids.insert(id)
+                    let uuid = try #require(UUID(uuidString: id)).uuid
+                    guard uuid.6 >> 4 == 8, uuid.8 >> 6 == 0b10, id == id.lowercased() else {
+                        Issue.record("\(id)")
+                        return
+                    }
+                }
+            }
+        }
+        // Every device at 2,000 instants.
+        #expect(ids.count == 14_000)
+    }
+
     @Test func unknownValuesAreNullNotZero() throws {
         let metrics = DeviceMetrics(deviceID: 1, timestamp: self.time)
         let text = try self.json(metrics)

@@ -72,6 +72,22 @@ struct QueueFixture {
         }
         return letters
     }
+
+    /// kill -9 of the nats-server that listens on the port of `server`.
+    static func killServer(of server: EmbeddedNATS) throws {
+        let guards = SupervisionTesting.processes(containing: "nats-server-guard")
+        let port = try #require(server.queueOptions.servers.first?.split(separator: ":").last)
+        let mine = guards.flatMap { SupervisionTesting.children(of: $0) }.filter { pid in
+            let line = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") ?? Data()
+            let arguments = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+            guard let file = arguments.last, let text = try? String(contentsOfFile: file, encoding: .utf8) else {
+                return false
+            }
+            return text.contains("port: \(port)\n")
+        }
+        #expect(mine.count == 1)
+        for pid in mine { kill(pid, SIGKILL) }
+    }
 }
 
 @Suite(.timeLimit(.minutes(2))) struct NATSQueueTests {
@@ -228,32 +244,12 @@ struct QueueFixture {
         }
     }
 
-    @Test func eventsReachEveryInstance() async throws {
-        try await QueueFixture.withServer { server in
-            let first = try await NATSQueue.connect(server.queueOptions, logger: QueueFixture.logger)
-            let second = try await NATSQueue.connect(server.queueOptions, logger: QueueFixture.logger)
-            let streams = [
-                try await first.deviceEvents(), try await first.deviceEvents(), try await second.deviceEvents(),
-            ]
-            let event = DeviceEvent(.credentialUpdated, credentialID: 7)
-            try await first.publish(event)
-            for stream in streams {
-                var iterator = stream.makeAsyncIterator()
-                #expect(await iterator.next() == event)
-            }
-            await first.shutDown()
-            await second.shutDown()
-            var ended = streams[0].makeAsyncIterator()
-            #expect(await ended.next() == nil)
-        }
-    }
-
     @Test func aRestartedServerKeepsWhatItStored() async throws {
         try await QueueFixture.withQueue { queue, server in
             let stream = try await queue.pollJobs(partitions: Set(0..<Partition.count), maxOutstanding: 200)
             try await queue.publish(QueueFixture.result("before"))
             let restarts = server.status.restarts
-            try Self.killServer(of: server)
+            try QueueFixture.killServer(of: server)
             // Published while the server is away: waits for it.
             try await queue.publish(QueueFixture.job("after", device: 5))
             #expect(server.status.restarts == restarts + 1)
@@ -391,22 +387,6 @@ struct QueueFixture {
                 return
             }
         }
-    }
-
-    /// kill -9 of the nats-server that listens on the port of `server`.
-    private static func killServer(of server: EmbeddedNATS) throws {
-        let guards = SupervisionTesting.processes(containing: "nats-server-guard")
-        let port = try #require(server.queueOptions.servers.first?.split(separator: ":").last)
-        let mine = guards.flatMap { SupervisionTesting.children(of: $0) }.filter { pid in
-            let line = FileManager.default.contents(atPath: "/proc/\(pid)/cmdline") ?? Data()
-            let arguments = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
-            guard let file = arguments.last, let text = try? String(contentsOfFile: file, encoding: .utf8) else {
-                return false
-            }
-            return text.contains("port: \(port)\n")
-        }
-        #expect(mine.count == 1)
-        for pid in mine { kill(pid, SIGKILL) }
     }
 }
 

@@ -15,23 +15,36 @@ private final class World: ScheduleSource, PollJobPublisher, DeviceEventSource, 
         var failing = false
         var sleeps = 0
         var finish: Date
+        /// One for each subscription; the first is there before it is asked for.
+        var streams = [AsyncStream<DeviceEvent>.makeStream()]
+        var subscriptions = 0
+        var refusedSubscriptions = 0
     }
     struct Refused: Error {}
 
     let state: Mutex<State>
-    let stream: AsyncStream<DeviceEvent>
-    let events: AsyncStream<DeviceEvent>.Continuation
-
     init(devices: [ScheduledDevice], seconds: Double) {
         var state = State(finish: Date(timeIntervalSince1970: 1_764_000_000 + seconds))
         for device in devices { state.devices[device.deviceID] = device }
         self.state = Mutex(state)
-        (self.stream, self.events) = AsyncStream.makeStream()
     }
+
+    /// The events of the latest subscription, or of the first to come.
+    var events: AsyncStream<DeviceEvent>.Continuation { self.state.withLock { $0.streams.last!.continuation } }
 
     func schedule() async throws -> [ScheduledDevice] { self.state.withLock { Array($0.devices.values) } }
     func scheduledDevice(id: Int) async throws -> ScheduledDevice? { self.state.withLock { $0.devices[id] } }
-    func deviceEvents() async throws -> AsyncStream<DeviceEvent> { self.stream }
+    func deviceEvents() async throws -> AsyncStream<DeviceEvent> {
+        try self.state.withLock { state in
+            if state.subscriptions > 0, state.refusedSubscriptions > 0 {
+                state.refusedSubscriptions -= 1
+                throw Refused()
+            }
+            if state.subscriptions > 0 { state.streams.append(AsyncStream.makeStream()) }
+            state.subscriptions += 1
+            return state.streams.last!.stream
+        }
+    }
     func publish(_ job: PollJob) async throws {
         try self.state.withLock { state in
             if state.failing { throw Refused() }
@@ -51,8 +64,8 @@ private final class World: ScheduleSource, PollJobPublisher, DeviceEventSource, 
         }
     }
 
-    func run() async throws -> Scheduler {
-        let scheduler = Scheduler(
+    func scheduler() -> Scheduler {
+        Scheduler(
             source: self,
             publisher: self,
             events: self,
@@ -60,6 +73,10 @@ private final class World: ScheduleSource, PollJobPublisher, DeviceEventSource, 
             now: { self.state.withLock { $0.now } },
             sleep: { try await self.sleep($0) }
         )
+    }
+
+    func run() async throws -> Scheduler {
+        let scheduler = self.scheduler()
         try await scheduler.run()
         return scheduler
     }
@@ -90,14 +107,7 @@ private final class World: ScheduleSource, PollJobPublisher, DeviceEventSource, 
 
     @Test func anEventBringsANewDeviceAndTakesADeletedOneAway() async throws {
         let world = World(devices: [ScheduledDevice(deviceID: 1, credentialID: 1, interval: 5)], seconds: 600)
-        let scheduler = Scheduler(
-            source: world,
-            publisher: world,
-            events: world,
-            logger: Logger(label: "test"),
-            now: { world.state.withLock { $0.now } },
-            sleep: { try await world.sleep($0) }
-        )
+        let scheduler = world.scheduler()
         world.state.withLock { state in
             state.devices[1] = nil
             state.devices[2] = ScheduledDevice(deviceID: 2, credentialID: 1, interval: 5)
@@ -108,5 +118,55 @@ private final class World: ScheduleSource, PollJobPublisher, DeviceEventSource, 
         let last = world.state.withLock { $0.jobs.suffix(20) }
         #expect(!last.isEmpty)
         #expect(last.allSatisfy { $0.deviceID == 2 })
+    }
+
+    @Test func anEndOfTheEventsLeadsToANewSubscriptionAndReconciliation() async throws {
+        let world = World(devices: [ScheduledDevice(deviceID: 1, credentialID: 1, interval: 5)], seconds: 600)
+        let scheduler = world.scheduler()
+        let first = world.events
+        async let run: Void = scheduler.run()
+        while world.state.withLock({ $0.jobs.isEmpty }) { await Task.yield() }
+        // Changed while nobody could hear of it, and two attempts to subscribe fail.
+        world.state.withLock { state in
+            state.devices = [2: ScheduledDevice(deviceID: 2, credentialID: 1, interval: 5)]
+            state.refusedSubscriptions = 2
+        }
+        first.finish()
+        while world.state.withLock({ $0.subscriptions < 2 }) { await Task.yield() }
+        world.state.withLock { $0.devices[3] = ScheduledDevice(deviceID: 3, credentialID: 1, interval: 5) }
+        world.events.yield(DeviceEvent(.deviceUpdated, deviceID: 3))
+        try await run
+        let (last, subscriptions) = world.state.withLock { ($0.jobs.suffix(20), $0.subscriptions) }
+        #expect(Set(last.map(\.deviceID)) == [2, 3])
+        #expect(subscriptions == 2)
+        // It went on to the end.
+        #expect(last.last!.scheduledAt > Date(timeIntervalSince1970: 1_764_000_000 + 590))
+    }
+
+    @Test func aLeaderThatReturnsDoesNotFireTheFleetAtOnce() async throws {
+        let devices = (1...100).map { ScheduledDevice(deviceID: $0, credentialID: 1, interval: 60) }
+        let world = World(devices: devices, seconds: 30)
+        let scheduler = try await world.run()
+        let restart = world.state.withLock { state in
+            state.jobs = []
+            state.now.addTimeInterval(3_600)
+            state.finish = state.now.addingTimeInterval(30)
+            return state.now
+        }
+        try await scheduler.run()
+        let jobs = world.state.withLock { $0.jobs }
+        #expect((30...70).contains(jobs.count))
+        #expect(jobs.allSatisfy { $0.scheduledAt > restart })
+        #expect(scheduler.statistics.missedSlots == 0)
+    }
+
+    @Test func twoLeadersPublishTheSameJobs() async throws {
+        let devices = (1...20).map { ScheduledDevice(deviceID: $0, credentialID: 1, interval: 10) }
+        let (first, second) = (World(devices: devices, seconds: 60), World(devices: devices, seconds: 60))
+        _ = try await first.run()
+        _ = try await second.run()
+        let ids = [first, second].map { world in world.state.withLock { Set($0.jobs.map(\.jobID)) } }
+        #expect(ids[0] == ids[1])
+        #expect(ids[0].count >= 100)
     }
 }
