@@ -24,8 +24,9 @@ package struct SimulatorConfiguration: Sendable {
     package var password: String
     package var fleet: HostProfile.Fleet
     package var service = Service()
-    /// Nil for no listener.
+    /// Nil for no listener, 0 for any port that is free at every address (``WindowsSimulator/httpPort``).
     package var httpPort: Int? = 5_985
+    /// As ``httpPort``.
     package var httpsPort: Int? = 5_986
     /// Nil for no truth endpoint, 0 for any free port.
     package var truthPort: Int? = 9_099

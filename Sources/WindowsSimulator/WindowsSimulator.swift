@@ -46,7 +46,7 @@ package final class WindowsSimulator: Sendable {
         if let faults = configuration.faults { try self.setFaults(faults) }
     }
 
-    /// Listens; when this returns, every host answers.
+    /// Listens; when this returns, every host answers but those that a fault keeps down, which were never open.
     ///
     /// - Throws: ``SimulatorError`` for a port that cannot be had. Nothing listens then.
     package func start() async throws {
@@ -67,6 +67,12 @@ package final class WindowsSimulator: Sendable {
         await self.truth.stop()
         try? await self.group.shutdownGracefully()
     }
+
+    /// The hosts' HTTP port once they listen; nil without one.
+    package var httpPort: Int? { self.listener.port(isTLS: false) }
+
+    /// The hosts' HTTPS port once they listen; nil without one.
+    package var httpsPort: Int? { self.listener.port(isTLS: true) }
 
     /// The truth endpoint's port once it listens.
     package var truthPort: Int? { self.truth.port }

@@ -7,7 +7,6 @@ import Testing
 @Suite(.serialized)
 struct InteropTests {
     private static let password = "S3cret-of-the-fleet"
-    private static let (httpPort, httpsPort) = (25_985, 25_986)
 
     /// One way in.
     struct Way: Sendable, CustomTestStringConvertible {
@@ -86,8 +85,8 @@ struct InteropTests {
             password: Self.password,
             fleet: HostProfile.Fleet(seed: 42)
         )
-        configuration.httpPort = Self.httpPort
-        configuration.httpsPort = Self.httpsPort
+        configuration.httpPort = 0
+        configuration.httpsPort = 0
         configuration.truthPort = nil
         configuration.service.offersBasic = true
         configuration.service.requiresChannelBinding = true
@@ -104,13 +103,14 @@ struct InteropTests {
             let names = wmiClass.properties.filter { !$0.isArray }.map(\.name).joined(separator: ", ")
             queries["some " + wmiClass.name] = "SELECT \(names) FROM \(wmiClass.name)"
         }
+        let port = try #require(way.isTLS ? simulator.httpsPort : simulator.httpPort)
         for host in simulator.hosts {
             let before = HostSnapshot(profile: host.profile, time: .now())
             let outcome: Outcome = try await Python.run(
                 way.script,
                 Job(
                     host: "\(host.address)",
-                    port: way.isTLS ? Self.httpsPort : Self.httpPort,
+                    port: port,
                     ssl: way.isTLS,
                     auth: way.auth,
                     username: way.user,

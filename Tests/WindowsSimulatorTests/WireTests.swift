@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Testing
 
 @testable import WindowsSimulator
@@ -6,7 +7,9 @@ import Testing
 /// HTTP as a plain socket sees it, with and without faults.
 @Suite(.serialized)
 struct WireTests {
-    private static let (httpPort, httpsPort) = (26_985, 26_986)
+    /// The fleet that a test talks to. Its ports are any free ones: a process that another suite is just starting may
+    /// hold a copy of the last test's sockets, and another run of the tests may go on at the same time.
+    @TaskLocal private static var simulator: WindowsSimulator?
 
     struct Step: Encodable, Sendable {
         var send: String?
@@ -42,7 +45,7 @@ struct WireTests {
             password: "Secret-1",
             fleet: HostProfile.Fleet(seed: 9)
         )
-        configuration.httpPort = Self.httpPort
+        configuration.httpPort = 0
         configuration.httpsPort = nil
         configuration.truthPort = nil
         // So that plain sockets can ask.
@@ -57,15 +60,16 @@ struct WireTests {
     ) async throws {
         let simulator = try WindowsSimulator(try configuration ?? Self.configuration())
         try await simulator.start()
-        let outcome = await Result { try await body(simulator) }
+        let outcome = await Result { try await Self.$simulator.withValue(simulator) { try await body(simulator) } }
         await simulator.stop()
         try outcome.get()
     }
 
     private static func run(_ steps: [Step], host: Int = 0) async throws -> [Seen] {
-        try await Python.run(
+        let port = try #require(Self.simulator?.httpPort)
+        return try await Python.run(
             "winsim_wire.py",
-            Job(host: "127.97.0.\(host + 1)", port: Self.httpPort, steps: steps)
+            Job(host: "127.97.0.\(host + 1)", port: port, steps: steps)
         )
     }
 
@@ -285,6 +289,54 @@ struct WireTests {
         }
     }
 
+    @Test func hostsThatAreDownAtTheStartWereNeverOpen() async throws {
+        var configuration = try Self.configuration()
+        configuration.faults = """
+            - {hosts: 127.97.0.1, fault: refused, for: 1h}
+            - {hosts: 127.97.0.2, fault: reboot, down: 1h}
+            """
+        let simulator = try WindowsSimulator(configuration)
+        try await simulator.start()
+        let outcome = await Result {
+            let port = try #require(simulator.httpPort)
+            #expect(simulator.hosts.map { Self.connects(to: $0, port) } == [ECONNREFUSED, ECONNREFUSED, 0, 0])
+            try simulator.setFaults("")
+            try await Self.eventually { simulator.hosts.allSatisfy { Self.connects(to: $0, port) == 0 } }
+        }
+        await simulator.stop()
+        try outcome.get()
+    }
+
+    @Test func aPortIsChosenForAllHostsAlike() async throws {
+        var configuration = try Self.configuration()
+        configuration.httpsPort = 0
+        try await Self.withFleet(configuration) { simulator in
+            let ports = [try #require(simulator.httpPort), try #require(simulator.httpsPort)]
+            #expect(ports[0] != ports[1] && !ports.contains(0))
+            for port in ports { #expect(simulator.hosts.allSatisfy { Self.connects(to: $0, port) == 0 }) }
+            // A port that is named and taken is an error that says so.
+            configuration.httpPort = ports[0]
+            let second = try WindowsSimulator(configuration)
+            let error = await #expect(throws: SimulatorError.self) { try await second.start() }
+            #expect(error?.description.contains("127.97.0.1:\(ports[0]): the port is in use") == true)
+        }
+    }
+
+    /// The `errno` of a connection to a host without any detour, 0 if it was had.
+    private static func connects(to host: SimulatedHost, _ port: Int) -> Int32 {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = in_port_t(port).bigEndian
+        guard inet_pton(AF_INET, "\(host.address)", &address.sin_addr) == 1 else { return EINVAL }
+        return withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0 ? 0 : errno
+            }
+        }
+    }
+
     @Test func aRebootCutsConnectionsAndChangesTheBootTime() async throws {
         try await Self.withFleet { simulator in
             let before = simulator.truth(of: simulator.hosts[0]).bootTime
@@ -300,7 +352,7 @@ struct WireTests {
 
     @Test func certificatesAndTheirFaults() async throws {
         var configuration = try Self.configuration()
-        configuration.httpsPort = Self.httpsPort
+        configuration.httpsPort = 0
         try await Self.withFleet(configuration) { simulator in
             let caFile = FileManager.default.temporaryDirectory.appendingPathComponent("winsim-ca-\(UUID()).pem")
             try Data(try #require(simulator.caPEM).utf8).write(to: caFile)
@@ -313,9 +365,10 @@ struct WireTests {
                 var ca_file: String
                 var names: [String]
             }
+            let port = try #require(simulator.httpsPort)
             func handshakes(_ fault: String?) async throws -> [String] {
                 try simulator.setFaults(fault.map { "- {hosts: 127.97.0.1, fault: \($0)}" } ?? "")
-                let job = TLSJob(host: "127.97.0.1", port: Self.httpsPort, ca_file: caFile.path, names: names)
+                let job = TLSJob(host: "127.97.0.1", port: port, ca_file: caFile.path, names: names)
                 let results: [String: String] = try await Python.run("winsim_tls.py", job)
                 return names.map { results[$0] ?? "" }
             }

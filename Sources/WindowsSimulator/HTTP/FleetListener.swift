@@ -9,11 +9,22 @@ final class FleetListener: Sendable {
     /// How often listeners are brought in line with faults that close them.
     private static let faultInterval = TimeAmount.milliseconds(50)
     private static let backlog: CInt = 256
+    /// Ports that are tried when any will do: one that is free at the first address may be taken at another.
+    private static let portAttempts = 20
+
+    /// A port that hosts listen at.
+    private struct Service {
+        /// The configured one; 0 until any port was chosen.
+        var port: Int
+        var isTLS: Bool
+    }
 
     private struct State {
         /// Listening channels by host; those of the wildcard address under nil.
         var channels: [Int?: [any Channel]] = [:]
         var down: Set<Int> = []
+        /// With the ports that were chosen.
+        var services: [Service] = []
         var lastCheck: FileTime
         var isStopped = false
     }
@@ -31,20 +42,30 @@ final class FleetListener: Sendable {
 
     private var isWildcard: Bool { self.fleet.hosts.count > self.fleet.configuration.maximumListeningAddresses }
 
-    private var ports: [(port: Int, isTLS: Bool)] {
+    private var configured: [Service] {
         [(self.fleet.configuration.httpPort, false), (self.fleet.configuration.httpsPort, true)]
-            .compactMap { port, isTLS in port.map { ($0, isTLS) } }
+            .compactMap { port, isTLS in port.map { Service(port: $0, isTLS: isTLS) } }
+    }
+
+    /// The port once it is chosen.
+    func port(isTLS: Bool) -> Int? {
+        self.state.withLock { $0.services.first { $0.isTLS == isTLS }?.port }
     }
 
     // MARK: Starting and stopping
 
     func start() async throws {
-        if self.isWildcard {
-            for (port, isTLS) in self.ports { try await self.listen(host: nil, port: port, isTLS: isTLS) }
-        } else {
-            for host in self.fleet.hosts {
-                for (port, isTLS) in self.ports { try await self.listen(host: host, port: port, isTLS: isTLS) }
-            }
+        let (plan, now) = (self.fleet.faultPlan, self.fleet.clock())
+        // Never opened, rather than opened and closed: a client in between would be reset, not refused.
+        let down = Set(plan.hostsWithListenerFaults.filter { plan.isDown($0, at: now) })
+        self.state.withLock { state in
+            state.down = down
+            state.lastCheck = now
+        }
+        let up: [SimulatedHost?] = self.isWildcard ? [nil] : self.fleet.hosts.filter { !down.contains($0.index) }
+        for service in self.configured {
+            let opened = try await self.open(service, at: up)
+            self.state.withLock { $0.services.append(opened) }
         }
         let task = self.group.next().scheduleRepeatedTask(initialDelay: .zero, delay: Self.faultInterval) { _ in
             self.applyFaults()
@@ -64,15 +85,44 @@ final class FleetListener: Sendable {
         }
     }
 
-    private func listen(host: SimulatedHost?, port: Int, isTLS: Bool) async throws {
-        let address = host.map { "\($0.address)" } ?? "0.0.0.0"
-        do {
-            let channel = try await self.bootstrap(host: host, isTLS: isTLS).bind(host: address, port: port).get()
-            self.keep(channel, for: host?.index)
-        } catch let error as IOError {
-            throw SimulatorError("cannot listen on \(address):\(port): \(Self.advice(error, port: port))")
+    /// Listens at each of `hosts`, all on the same port.
+    private func open(_ service: Service, at hosts: [SimulatedHost?]) async throws -> Service {
+        if service.port == 0, hosts.isEmpty {
+            throw SimulatorError("no port can be chosen while faults keep every host down; name the port")
+        }
+        var attempt = 1
+        while true {
+            var opened: [(any Channel, Int?)] = []
+            var service = service
+            let isAny = service.port == 0
+            var host: SimulatedHost?
+            do {
+                for next in hosts {
+                    host = next
+                    let channel = try await self.bind(service, at: next)
+                    opened.append((channel, next?.index))
+                    if isAny, let port = channel.localAddress?.port { service.port = port }
+                }
+                for (channel, index) in opened { self.keep(channel, for: index) }
+                return service
+            } catch let error as IOError {
+                for (channel, _) in opened { try? await channel.close().get() }
+                if isAny, error.errnoCode == EADDRINUSE, attempt < Self.portAttempts {
+                    attempt += 1
+                    continue
+                }
+                let place = "\(Self.address(of: host)):\(service.port)"
+                throw SimulatorError("cannot listen on \(place): \(Self.advice(error, port: service.port))")
+            }
         }
     }
+
+    private func bind(_ service: Service, at host: SimulatedHost?) async throws -> any Channel {
+        try await self.bootstrap(host: host, isTLS: service.isTLS)
+            .bind(host: Self.address(of: host), port: service.port).get()
+    }
+
+    private static func address(of host: SimulatedHost?) -> String { host.map { "\($0.address)" } ?? "0.0.0.0" }
 
     static func advice(_ error: IOError, port: Int) -> String {
         switch error.errnoCode {
@@ -85,11 +135,13 @@ final class FleetListener: Sendable {
     }
 
     private func keep(_ channel: any Channel, for host: Int?) {
-        let isStopped = self.state.withLock { state in
+        let isWanted = self.state.withLock { state in
+            // Down again while it was being opened.
+            if state.isStopped || host.map(state.down.contains) == true { return false }
             state.channels[host, default: []].append(channel)
-            return state.isStopped
+            return true
         }
-        if isStopped { channel.close(promise: nil) }
+        if !isWanted { channel.close(promise: nil) }
     }
 
     private func bootstrap(host: SimulatedHost?, isTLS: Bool) -> ServerBootstrap {
@@ -186,10 +238,26 @@ final class FleetListener: Sendable {
 
     private func reopen(_ host: SimulatedHost) {
         guard !self.isWildcard else { return }
-        for (port, isTLS) in self.ports {
-            self.bootstrap(host: host, isTLS: isTLS).bind(host: "\(host.address)", port: port).whenSuccess { channel in
-                self.keep(channel, for: host.index)
-            }
+        for service in self.state.withLock({ $0.services }) { self.reopen(service, at: host) }
+    }
+
+    private func reopen(_ service: Service, at host: SimulatedHost) {
+        // Meanwhile another fault may have come and gone, or the end.
+        let isWanted = self.state.withLock { state in
+            let listeners = state.channels[host.index] ?? []
+            return !state.isStopped && !state.down.contains(host.index)
+                && !listeners.contains { $0.localAddress?.port == service.port }
         }
+        guard isWanted else { return }
+        self.bootstrap(host: host, isTLS: service.isTLS)
+            .bind(host: Self.address(of: host), port: service.port)
+            .whenComplete { result in
+                switch result {
+                case .success(let channel): self.keep(channel, for: host.index)
+                case .failure:
+                    // A process that is being started may hold a copy of the old socket until it runs its program.
+                    self.group.next().scheduleTask(in: Self.faultInterval) { self.reopen(service, at: host) }
+                }
+            }
     }
 }
