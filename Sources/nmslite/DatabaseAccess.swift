@@ -61,12 +61,12 @@ enum DatabaseAccess {
         EmbeddedPostgres.Configuration(directory: directory.postgresDirectory, name: self.name)
     }
 
-    static func prepare(_ instance: InstanceDirectory) async throws -> EmbeddedPostgres {
+    static func prepare(_ instance: InstanceDirectory, logger: Logger) async throws -> EmbeddedPostgres {
         try await EmbeddedPostgres.prepare(
             self.embedded(instance.directory),
             user: instance.user,
             lock: instance.childrenLock,
-            logger: Logger(label: "postgres")
+            logger: logger
         )
     }
 
@@ -93,7 +93,10 @@ enum DatabaseAccess {
         do {
             let instance = try await InstanceDirectory.open(configuration)
             defer { withExtendedLifetime(instance) {} }
-            let server = try await self.prepare(instance)
+            // The command's own output is what its user wants to see.
+            var logger = Logger(label: "postgres")
+            logger.logLevel = .warning
+            let server = try await self.prepare(instance, logger: logger)
             try await server.whileRunning {
                 try await body(self.finished(server.connectionConfiguration, database))
             }

@@ -84,7 +84,7 @@ struct Instance: Service {
         if let host = database.host {
             return try await body(PostgresConfiguration(external: database, host: host))
         }
-        let server = try await DatabaseAccess.prepare(instance)
+        let server = try await DatabaseAccess.prepare(instance, logger: Logger(label: "postgres"))
         try await server.whileRunning {
             try await body(DatabaseAccess.finished(server.connectionConfiguration, database))
         }

@@ -21,7 +21,8 @@ enum Main {
         do {
             guard let configured = command as? any ConfiguredCommand else {
                 var command = command
-                try command.run()
+                // Help comes as an error of the command that shows it.
+                do { try command.run() } catch { NMSliteCommand.exit(withError: error) }
                 return
             }
             let loaded = try ConfigurationLoader.load(

@@ -226,3 +226,51 @@ def test_bad_configuration_is_refused_at_once(folder, arguments, environment, ex
     for text in expected:
         assert text in child.output
     assert not server.data.exists() or not (server.data / "postgres").exists()
+
+
+def run(server, *arguments, stdin=None):
+    return subprocess.run(
+        [str(part) for part in server.command(*arguments)],
+        input=stdin, capture_output=True, text=True, timeout=60, cwd=server.folder,
+    )  # fmt: skip
+
+
+def test_users_beside_a_running_server_and_without_one(start):
+    server = start.server()
+    added = run(server, "user", "add", "viola", "--role", "viewer", stdin="Vi0la-acceptance\n")
+    assert added.returncode == 0 and added.stdout == "added viola (viewer)\n" and added.stderr == ""
+    viola = server.api("viola", "Vi0la-acceptance")
+    assert viola.call("GET", "/devices")["total"] == 0
+    assert viola.call("POST", "/devices", {"ip": "127.100.0.1"}, status=403)["code"] == "FORBIDDEN"
+    assert run(server, "user", "add", "VIOLA", stdin="x" * 12 + "\n").returncode != 0
+    assert run(server, "user", "passwd", "viola", stdin="y" * 73 + "\n").returncode == 78
+
+    # A changed password and a removal end sessions within five seconds.
+    assert run(server, "user", "passwd", "viola", stdin="An0ther-acceptance\n").returncode == 0
+    wait_until(lambda: viola.request("GET", "/devices").status_code == 401, 5, "the session's end")
+    viola = server.api("viola", "An0ther-acceptance")
+    assert run(server, "user", "remove", "viola").returncode == 0
+    wait_until(lambda: viola.request("GET", "/devices").status_code == 401, 5, "the removed user's end")
+
+    assert server.stop() == 0
+    listed = run(server, "user", "list")
+    assert listed.returncode == 0 and listed.stdout.startswith("admin\tadmin\t") and listed.stderr == ""
+    status = run(server, "migrate", "status")
+    assert status.returncode == 0 and "init_schema: applied" in status.stdout
+    from processes import children_of
+
+    assert children_of(str(server.data)) == []
+
+
+def test_help_and_mistakes_on_the_command_line(folder):
+    server = Server(folder)
+    for arguments in (["--help"], ["serve", "--help"], ["user", "add", "--help"], ["help"]):
+        shown = subprocess.run(
+            [server.command()[0], *arguments], capture_output=True, text=True, timeout=20
+        )
+        assert shown.returncode == 0 and "USAGE" in shown.stdout and shown.stderr == "", arguments
+    assert "--polling.worker_count" in subprocess.run(
+        [server.command()[0], "--help"], capture_output=True, text=True, timeout=20
+    ).stdout
+    wrong = run(server, "frobnicate")
+    assert wrong.returncode == 78 and "frobnicate" in wrong.stderr
