@@ -64,6 +64,14 @@ private final class World: ScheduleSource, PollJobPublisher, DeviceEventSource, 
         }
     }
 
+    /// Until the test's time limit cancels it.
+    func wait(until condition: (State) -> Bool) async throws {
+        while !self.state.withLock({ condition($0) }) {
+            try Task.checkCancellation()
+            await Task.yield()
+        }
+    }
+
     func scheduler() -> Scheduler {
         Scheduler(
             source: self,
@@ -125,14 +133,14 @@ private final class World: ScheduleSource, PollJobPublisher, DeviceEventSource, 
         let scheduler = world.scheduler()
         let first = world.events
         async let run: Void = scheduler.run()
-        while world.state.withLock({ $0.jobs.isEmpty }) { await Task.yield() }
+        try await world.wait { !$0.jobs.isEmpty }
         // Changed while nobody could hear of it, and two attempts to subscribe fail.
         world.state.withLock { state in
             state.devices = [2: ScheduledDevice(deviceID: 2, credentialID: 1, interval: 5)]
             state.refusedSubscriptions = 2
         }
         first.finish()
-        while world.state.withLock({ $0.subscriptions < 2 }) { await Task.yield() }
+        try await world.wait { $0.subscriptions == 2 }
         world.state.withLock { $0.devices[3] = ScheduledDevice(deviceID: 3, credentialID: 1, interval: 5) }
         world.events.yield(DeviceEvent(.deviceUpdated, deviceID: 3))
         try await run
