@@ -41,8 +41,8 @@ private final class OpenGate: AuthenticationGate, Sendable {
                 type: .winrmNTLM,
                 username: "monitor",
                 port: 15_985,
-                createdAt: .now,
-                updatedAt: .now
+                createdAt: Date(timeIntervalSince1970: 0),
+                updatedAt: Date(timeIntervalSince1970: 0)
             )
             return CollectorTarget(
                 deviceID: host + 1,
