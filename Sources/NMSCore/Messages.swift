@@ -41,9 +41,10 @@ package struct PollJob: Codable, Sendable, Equatable {
     /// The id of the poll of a device that is scheduled for an instant, to the millisecond.
     ///
     /// The same in every process and every release, so that two leaders that overlap publish one job and not two.
+    /// - Parameter clockStep: 0, or what tells the instants after the clock was set back from those before.
     /// - Returns: a UUID in lower case of version 8 (RFC 9562, section 5.8).
-    package static func scheduledID(deviceID: Int, at scheduledAt: Date) -> String {
-        let device = UInt64(bitPattern: Int64(deviceID))
+    package static func scheduledID(deviceID: Int, at scheduledAt: Date, clockStep: UInt64 = 0) -> String {
+        let device = UInt64(bitPattern: Int64(deviceID)) ^ (clockStep == 0 ? 0 : Partition.stableHash(clockStep))
         let instant = UInt64(bitPattern: Int64((scheduledAt.timeIntervalSince1970 * 1000).rounded()))
         // Each half depends on all of both values, and for a given device no two instants share the first.
         let first = Partition.stableHash(Partition.stableHash(device) ^ instant)

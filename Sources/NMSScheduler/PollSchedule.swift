@@ -10,6 +10,8 @@ package struct DuePoll: Sendable, Equatable {
     package var scheduledAt: Date
     /// Seconds.
     package var interval: Int
+    /// 0, or another number for each time that the clock was set back: slots that come again are not the old ones.
+    package var clockStep: UInt64 = 0
 }
 
 /// Decides when each device is polled: pure, with the time handed in.
@@ -35,6 +37,8 @@ package struct PollSchedule: Sendable {
 
     /// Slots that passed unused because the scheduler was late by more than an interval.
     package private(set) var missedSlots: UInt64 = 0
+
+    private var clockStep: UInt64 = 0
 
     package init() {}
 
@@ -91,7 +95,8 @@ package struct PollSchedule: Sendable {
                     deviceID: device.deviceID,
                     credentialID: device.credentialID,
                     scheduledAt: slot.due.addingTimeInterval(Double(skipped * device.interval)),
-                    interval: device.interval
+                    interval: device.interval,
+                    clockStep: self.clockStep
                 )
             )
             self.place(device, after: now)
@@ -122,6 +127,8 @@ package struct PollSchedule: Sendable {
             let interval = self.slots.min.flatMap({ self.entries[$0.deviceID]?.device.interval }),
             next.timeIntervalSince(now) > Double(interval)
         else { return }
+        // The time that had been reached: the same for every leader that saw the step, and new at each.
+        self.clockStep = UInt64(bitPattern: Int64(next.timeIntervalSince1970))
         let devices = self.entries.values.map(\.device)
         self.entries.removeAll(keepingCapacity: true)
         self.slots = Heap()

@@ -115,7 +115,7 @@ package final class Scheduler: Sendable {
 
     private func publish(_ poll: DuePoll) async {
         let job = PollJob(
-            jobID: PollJob.scheduledID(deviceID: poll.deviceID, at: poll.scheduledAt),
+            jobID: PollJob.scheduledID(deviceID: poll.deviceID, at: poll.scheduledAt, clockStep: poll.clockStep),
             deviceID: poll.deviceID,
             credentialID: poll.credentialID,
             scheduledAt: poll.scheduledAt,

@@ -40,7 +40,7 @@ private final class OpenGate: AuthenticationGate, Sendable {
                 name: "c",
                 type: .winrmNTLM,
                 username: "monitor",
-                port: 15_985,
+                port: self.simulator.httpPort!,
                 createdAt: Date(timeIntervalSince1970: 0),
                 updatedAt: Date(timeIntervalSince1970: 0)
             )
@@ -67,7 +67,7 @@ private final class OpenGate: AuthenticationGate, Sendable {
             fleet: HostProfile.Fleet(seed: 3, isStatic: true)
         )
         configuration.user = "monitor"
-        configuration.httpPort = 15_985
+        configuration.httpPort = 0
         configuration.httpsPort = nil
         configuration.truthPort = nil
         configuration.faults = faults

@@ -96,4 +96,26 @@ import Testing
         _ = schedule.takeDue(now: back)
         #expect(schedule.takeDue(now: back.addingTimeInterval(60)).count == 10)
     }
+
+    @Test func slotsThatComeAgainAfterTheClockWasSetBackAreOtherJobs() {
+        var schedule = PollSchedule()
+        schedule.set(self.device(1, interval: 10), now: self.start)
+        func ids(from time: Date) -> Set<String> {
+            var ids: Set<String> = []
+            for second in 1...60 {
+                for poll in schedule.takeDue(now: time.addingTimeInterval(Double(second))) {
+                    ids.insert(
+                        PollJob.scheduledID(deviceID: 1, at: poll.scheduledAt, clockStep: poll.clockStep)
+                    )
+                }
+            }
+            return ids
+        }
+        let first = ids(from: self.start)
+        // The clock returns to where it was, after having been an hour ahead.
+        _ = schedule.takeDue(now: self.start.addingTimeInterval(3600))
+        let again = ids(from: self.start)
+        #expect(first.count == 6 && again.count >= 5)
+        #expect(first.isDisjoint(with: again))
+    }
 }
