@@ -199,25 +199,6 @@ package struct CredentialRepository: Sendable {
         return try rows.first.map(self.decrypt)
     }
 
-    /// The device's credentials: the one that worked last first, then by priority.
-    ///
-    /// Suspended ones are among them, with their `status`: the gate before each sign-in decides, by ``suspension(deviceID:credentialID:)``.
-    package func decrypted(forDevice deviceID: Int) async throws -> [DecryptedCredential] {
-        guard let id = Int32(exactly: deviceID) else { return [] }
-        let rows = try await self.pool.read(
-            """
-            SELECT \(Self.columns), encrypted_password FROM credentials
-            JOIN (
-                SELECT credential_id, row_number() OVER (ORDER BY \(Self.trialOrder)) AS position
-                FROM device_credentials AS used WHERE device_id = $1
-            ) AS chosen ON chosen.credential_id = credentials.id
-            ORDER BY chosen.position
-            """,
-            [id]
-        )
-        return try rows.map(self.decrypt)
-    }
-
     /// How the credentials of a device are tried; `used` is the alias of `device_credentials`.
     static let trialOrder = "(used.is_active AND used.last_success IS NOT NULL) DESC, used.priority, used.id"
 

@@ -128,7 +128,7 @@ import Testing
             let scheduled = ScheduledDevice(deviceID: device.id, credentialID: b, interval: 10)
             #expect(try await devices.scheduledDevice(id: device.id) == scheduled)
             #expect(try await devices.schedule() == [scheduled])
-            #expect(try await credentials.decrypted(forDevice: device.id).map(\.credential.id) == [b, a])
+            #expect(try await credentials.triedBy(device: device.id).map(\.credential.id) == [b, a])
 
             let again = try await devices.provision(id: device.id, credentialIDs: [a], pollingInterval: nil)
             #expect(again?.credentialIDs == [a])
@@ -159,7 +159,7 @@ import Testing
                 "UPDATE device_credentials SET is_active = credential_id = $1, last_success = NOW()",
                 [b]
             )
-            #expect(try await credentials.decrypted(forDevice: device.id).map(\.credential.id) == [b, a])
+            #expect(try await credentials.triedBy(device: device.id).map(\.credential.id) == [b, a])
             #expect(try await devices.scheduledDevice(id: device.id)?.credentialID == b)
             // The list stays in the order in which it was given.
             #expect(try await devices.device(id: device.id)?.credentialIDs == [a, b])

@@ -257,11 +257,11 @@ import Testing
                 .provision(id: device, credentialIDs: [first, second], pollingInterval: nil)
             harness.deliver(.testing(device: device, credential: second))
             await harness.settled(1)
-            #expect(try await credentials.decrypted(forDevice: device).map(\.credential.id) == [second, first])
+            #expect(try await credentials.triedBy(device: device).map(\.credential.id) == [second, first])
             // One that the device does not have any more marks nothing.
             harness.deliver(.testing(device: device, credential: 4711))
             await harness.settled(2)
-            #expect(try await credentials.decrypted(forDevice: device).map(\.credential.id) == [second, first])
+            #expect(try await credentials.triedBy(device: device).map(\.credential.id) == [second, first])
         }
     }
 

@@ -1,11 +1,12 @@
 import Foundation
 import Logging
 import NMSCore
-import NMSStorage
 import NMSStorageTestSupport
 import Postgres
 import PostgresTestSupport
 import Synchronization
+
+@testable import NMSStorage
 
 extension MasterKey {
     static let testing = MasterKey(bytes: Array(0..<32))!
@@ -19,6 +20,14 @@ extension CredentialCipher {
 extension NewCredential {
     static func testing(_ name: String, password: String = "correct horse") -> NewCredential {
         NewCredential(name: name, type: .winrmNTLM, username: "svc-\(name)", password: Secret(password))
+    }
+}
+
+extension CredentialRepository {
+    /// What the poller is given for a device, read anew.
+    func triedBy(device deviceID: Int) async throws -> [DecryptedCredential] {
+        let targets = CachedPollTargets(devices: DeviceRepository(pool: self.pool), credentials: self)
+        return try await targets.pollTarget(deviceID: deviceID)?.credentials ?? []
     }
 }
 

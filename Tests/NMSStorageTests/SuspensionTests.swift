@@ -58,7 +58,7 @@ import Testing
             try await fleet.succeed(0)
             #expect(try await fleet.state(0) == SuspensionState(pairFailures: 2, pairSuspended: true))
             // The poller still gets it: the gate decides.
-            let credentials = try await fleet.credentials.decrypted(forDevice: fleet.devices[0])
+            let credentials = try await fleet.credentials.triedBy(device: fleet.devices[0])
             #expect(credentials.map(\.credential.status) == [.active])
         }
     }
@@ -83,7 +83,7 @@ import Testing
             #expect(try await fleet.fail(2).credentialSuspended)
             #expect(try await fleet.state(3).credentialSuspended)
             #expect(try await fleet.credentials.credential(id: fleet.credential)?.status == .suspended)
-            let decrypted = try await fleet.credentials.decrypted(forDevice: fleet.devices[3])
+            let decrypted = try await fleet.credentials.triedBy(device: fleet.devices[3])
             #expect(decrypted.map(\.credential.status) == [.suspended])
             try await fleet.succeed(3)
             #expect(try await fleet.state(3).credentialSuspended)
