@@ -25,10 +25,10 @@ package struct DataDirectory: Sendable, Equatable {
 
     // MARK: Layout
 
-    /// Held by the one server that uses the directory.
-    package var lockFile: String { self.path + "/nmslite.lock" }
-    /// Held as long as a child of the server lives.
-    package var childrenLockFile: String { self.path + "/children.lock" }
+    /// File whose lock the one server that uses the directory holds.
+    package static let lockName = "nmslite.lock"
+    /// File whose lock is held as long as a child of the server lives.
+    package static let childrenLockName = "children.lock"
     /// Of the embedded PostgreSQL; made by its room, mode 0700.
     package var postgresDirectory: String { self.path + "/postgres" }
     /// Of the embedded NATS; made by its room, mode 0700.

@@ -21,10 +21,10 @@ struct InstanceDirectory {
     static func open(_ configuration: Configuration) async throws -> InstanceDirectory {
         let directory = DataDirectory(configuration)
         try directory.prepare()
-        let lock = try DirectoryLock.acquire(directory: directory.path, name: "nmslite.lock")
+        let lock = try DirectoryLock.acquire(directory: directory.path, name: DataDirectory.lockName)
         let childrenLock = try await DirectoryLock.acquire(
             directory: directory.path,
-            name: "children.lock",
+            name: DataDirectory.childrenLockName,
             waitingUpTo: .seconds(30)
         )
         return InstanceDirectory(

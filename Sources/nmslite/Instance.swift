@@ -21,13 +21,16 @@ final class Flag: Sendable {
 /// One running nmslite: what it stands on is opened from the bottom up, and closed from the top down.
 struct Instance: Service {
     let configuration: NMSRuntime.Configuration
+    /// File descriptors that this process may have.
+    let descriptorLimit: Int
     let logger: Logger
 
     /// Set when the services take over; until then a shutdown cancels the start.
     private let isServing = Flag()
 
-    init(configuration: NMSRuntime.Configuration, logger: Logger) {
+    init(configuration: NMSRuntime.Configuration, descriptorLimit: Int, logger: Logger) {
         self.configuration = configuration
+        self.descriptorLimit = descriptorLimit
         self.logger = logger
     }
 
@@ -62,6 +65,7 @@ struct Instance: Service {
                     self.isServing.set()
                     try await Services(
                         configuration: self.configuration,
+                        descriptorLimit: self.descriptorLimit,
                         pool: pool,
                         queue: queue,
                         cipher: cipher,

@@ -14,10 +14,12 @@ struct ServeCommand: ConfiguredCommand {
     func run(_ configuration: Configuration, warnings: [String]) async throws {
         try LogSetup.install(configuration)
         let logger = Logger(label: "nmslite")
+        let descriptorLimit = DescriptorLimit.raise()
         logger.info("nmslite starts", metadata: ["version": "\(Version.current)"])
         for warning in warnings { logger.warning("\(warning)") }
+        let instance = Instance(configuration: configuration, descriptorLimit: descriptorLimit, logger: logger)
         var services = ServiceGroupConfiguration(
-            services: [.init(service: Instance(configuration: configuration, logger: logger))],
+            services: [.init(service: instance)],
             gracefulShutdownSignals: [.sigterm, .sigint],
             logger: Logger(label: "nmslite.lifecycle") { _ in SwiftLogNoOpLogHandler() }
         )

@@ -16,6 +16,8 @@ import ServiceLifecycle
 /// What runs once everything below is open, by the instance's roles.
 struct Services {
     let configuration: NMSRuntime.Configuration
+    /// File descriptors that this process may have.
+    let descriptorLimit: Int
     let pool: PostgresPool
     let queue: NATSQueue
     let cipher: CredentialCipher
@@ -123,12 +125,11 @@ struct Services {
     /// `winrm.max_idle_connections`, or what the descriptor limit allows.
     private func idleConnections() -> Int {
         let wanted = self.configuration.winrm.maxIdleConnections
-        let limit = DescriptorLimit.raise()
-        let allowed = DescriptorLimit.idleConnections(wanted: wanted, limit: limit)
+        let allowed = DescriptorLimit.idleConnections(wanted: wanted, limit: self.descriptorLimit)
         if allowed < wanted {
             self.logger.notice(
                 "fewer idle connections than winrm.max_idle_connections: the descriptor limit (ulimit -Hn) is low",
-                metadata: ["wanted": "\(wanted)", "allowed": "\(allowed)", "descriptors": "\(limit)"]
+                metadata: ["wanted": "\(wanted)", "allowed": "\(allowed)", "descriptors": "\(self.descriptorLimit)"]
             )
         }
         return allowed
