@@ -24,7 +24,7 @@ package final class Poller: Sendable {
     package struct Configuration: Sendable {
         /// `polling.worker_count`: polls at once.
         package var workerCount = 10
-        /// `polling.timeout`: for each sample of a poll.
+        /// `polling.timeout`: for all of a poll but the pause between its samples.
         package var timeout: Duration = .seconds(30)
         /// Between the two samples of a poll that has no earlier one.
         package var secondSampleDelay: Duration = .seconds(1)

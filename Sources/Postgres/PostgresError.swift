@@ -8,12 +8,10 @@ package struct SQLState: RawRepresentable, Sendable, Hashable, CustomStringConve
     package var errorClass: String { String(self.rawValue.prefix(2)) }
     package var description: String { self.rawValue }
 
-    package static let foreignKeyViolation = SQLState(rawValue: "23503")
     package static let uniqueViolation = SQLState(rawValue: "23505")
     package static let checkViolation = SQLState(rawValue: "23514")
     package static let serializationFailure = SQLState(rawValue: "40001")
     package static let deadlockDetected = SQLState(rawValue: "40P01")
-    package static let duplicateTable = SQLState(rawValue: "42P07")
     package static let lockNotAvailable = SQLState(rawValue: "55P03")
     package static let queryCanceled = SQLState(rawValue: "57014")
 }

@@ -17,9 +17,7 @@ import X509
         try await Harness.with(
             through: .ahc(.https),
             configure: { configuration in
-                configuration.host = "127.0.0.1"
-                configuration.port = 0
-                configuration.tls = files.configuration
+                configuration.listenOnLoopback(with: files)
             }
         ) { harness, api in
             let api = try await api.signedIn()
@@ -44,9 +42,7 @@ import X509
         try await Harness.with(
             through: .ahc(.https),
             configure: { configuration in
-                configuration.host = "127.0.0.1"
-                configuration.port = 0
-                configuration.tls = files.configuration
+                configuration.listenOnLoopback(with: files)
             }
         ) { _, api in
             let port = try required(api.client.port)
@@ -69,9 +65,7 @@ import X509
         try await Harness.with(
             through: .ahc(.https),
             configure: { configuration in
-                configuration.host = "127.0.0.1"
-                configuration.port = 0
-                configuration.tls = files.configuration
+                configuration.listenOnLoopback(with: files)
             }
         ) { _, api in
             let port = try required(api.client.port)
@@ -95,9 +89,7 @@ import X509
         try await Harness.with(
             through: .ahc(.https),
             configure: { configuration in
-                configuration.host = "127.0.0.1"
-                configuration.port = 0
-                configuration.tls = files.configuration
+                configuration.listenOnLoopback(with: files)
                 configuration.tls?.minimumVersion = .v13
             }
         ) { _, api in
@@ -166,9 +158,7 @@ import X509
         try await Harness.with(
             through: .ahc(.https),
             configure: { configuration in
-                configuration.host = "127.0.0.1"
-                configuration.port = 0
-                configuration.tls = files.configuration
+                configuration.listenOnLoopback(with: files)
                 configuration.handshakeTimeout = .milliseconds(200)
             }
         ) { _, api in
@@ -291,4 +281,13 @@ struct CertificateFiles {
     }
 
     func remove() { try? FileManager.default.removeItem(at: self.directory) }
+}
+
+extension APIConfiguration {
+    /// On any free port, over TLS.
+    fileprivate mutating func listenOnLoopback(with files: CertificateFiles) {
+        self.host = "127.0.0.1"
+        self.port = 0
+        self.tls = files.configuration
+    }
 }

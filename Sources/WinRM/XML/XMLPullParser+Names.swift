@@ -54,11 +54,6 @@ extension XMLPullParser {
         self.string(self.textRange, self.textDecoding)
     }
 
-    /// Whether the last ``Event/text`` is nothing but white space as written.
-    package var textIsWhiteSpace: Bool {
-        self.bytes[self.textRange].allSatisfy(XMLCharacters.isSpace)
-    }
-
     func string(_ range: Range<Int>, _ decoding: TextDecoding) -> String {
         switch decoding {
         case .none: String(decoding: self.bytes[range], as: UTF8.self)

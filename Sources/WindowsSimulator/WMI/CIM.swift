@@ -96,7 +96,4 @@ package struct WMIClass: Sendable {
     package func position(of name: String) -> Int? {
         self.positions[name.lowercased()]
     }
-
-    /// Whether this is a class of raw performance data.
-    package var isPerformanceData: Bool { self.name.lowercased().hasPrefix("win32_perf") }
 }
