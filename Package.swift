@@ -69,6 +69,25 @@ let package = Package(
             exclude: ["Fixtures"]
         ),
         .target(
+            name: "DCOM",
+            dependencies: [
+                "SSP",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            exclude: ["README.md"]
+        ),
+        .testTarget(
+            name: "DCOMTests",
+            dependencies: [
+                "DCOM", "SSP",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            exclude: ["Fixtures"]
+        ),
+        .target(
             name: "Supervision",
             dependencies: ["CProcessGuard", .product(name: "Logging", package: "swift-log")],
             exclude: ["README.md"]
@@ -101,7 +120,7 @@ let package = Package(
         ),
         .target(
             name: "NMSCollectors",
-            dependencies: ["NMSCore", "WinRM", .product(name: "NIOCore", package: "swift-nio")],
+            dependencies: ["DCOM", "NMSCore", "WinRM", .product(name: "NIOCore", package: "swift-nio")],
             exclude: ["README.md"]
         ),
         .target(
@@ -182,7 +201,7 @@ let package = Package(
         .target(
             name: "WindowsSimulator",
             dependencies: [
-                "SSP", "WinRM",
+                "DCOM", "SSP", "WinRM",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -205,7 +224,7 @@ let package = Package(
         .testTarget(
             name: "WindowsSimulatorTests",
             dependencies: [
-                "SSP", "WinRM", "WindowsSimulator",
+                "DCOM", "SSP", "WinRM", "WindowsSimulator",
                 .product(name: "NIOHTTP1", package: "swift-nio"),
             ]
         ),

@@ -1,0 +1,6 @@
+import DCOM
+import Testing
+
+@Test("The endpoint mapper listens on port 135") func endpointMapperPort() {
+    #expect(DCOM.endpointMapperPort == 135)
+}
