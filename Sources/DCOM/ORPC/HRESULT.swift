@@ -1,0 +1,89 @@
+/// The result of a call: an HRESULT ([MS-ERREF] 2.1), or a status of RPC or Win32 in its place.
+package struct HRESULT: RawRepresentable, NDRCodable {
+    package var rawValue: UInt32
+
+    package init(rawValue: UInt32) {
+        self.rawValue = rawValue
+    }
+
+    package init(_ rawValue: UInt32) {
+        self.rawValue = rawValue
+    }
+
+    package init(from reader: inout NDRReader) throws(NDRError) {
+        self.rawValue = try reader.uint32()
+    }
+
+    package func encode(to writer: inout NDRWriter) {
+        writer.uint32(self.rawValue)
+    }
+
+    /// Whether the severity bit says failure. Win32 codes have none: compare these with ``ok``.
+    package var isFailure: Bool { self.rawValue & 0x8000_0000 != 0 }
+
+    /// The name in Microsoft's headers, if it is one that these interfaces are known to give.
+    package var name: String? { Self.names[self.rawValue] }
+}
+
+extension HRESULT: CustomStringConvertible {
+    /// `0x80041003 WBEM_E_ACCESS_DENIED`
+    package var description: String {
+        let digits = String(self.rawValue, radix: 16, uppercase: true)
+        let hex = "0x" + String(repeating: "0", count: 8 - digits.count) + digits
+        return self.name.map { "\(hex) \($0)" } ?? hex
+    }
+}
+
+// MARK: - Those that something depends on
+
+extension HRESULT {
+    package static let ok = HRESULT(0)
+
+    package static let notImplemented = HRESULT(0x8000_4001)
+    package static let noInterface = HRESULT(0x8000_4002)
+    package static let accessDenied = HRESULT(0x8007_0005)
+    package static let outOfMemory = HRESULT(0x8007_000E)
+    package static let launchPermissionDenied = HRESULT(0x8000_401B)
+    package static let classNotRegistered = HRESULT(0x8004_0154)
+    package static let objectNotConnected = HRESULT(0x8004_01FD)
+    package static let objectNotRegistered = HRESULT(0x8004_01FB)
+    package static let disconnected = HRESULT(0x8001_0108)
+    package static let serverDied = HRESULT(0x8001_0007)
+    package static let serverDiedBeforeExecuting = HRESULT(0x8001_0012)
+    package static let connectionTerminated = HRESULT(0x8001_0006)
+    package static let invalidObject = HRESULT(0x8001_0114)
+    package static let invalidIPID = HRESULT(0x8001_0113)
+    package static let versionMismatch = HRESULT(0x8001_0110)
+    package static let retryLater = HRESULT(0x8001_010A)
+    package static let serverUnavailable = HRESULT(0x8007_06BA)
+
+    /// Win32 errors that object resolvers return ([MS-ERREF] 2.2).
+    package static let win32AccessDenied = HRESULT(5)
+    package static let invalidOXID = HRESULT(1910)
+    package static let invalidOID = HRESULT(1911)
+    package static let invalidSet = HRESULT(1912)
+
+    /// [MS-WMI] 2.2.11.
+    package static let wbemFalse = HRESULT(1)
+    package static let wbemTimedOut = HRESULT(0x0004_0004)
+    package static let wbemFailed = HRESULT(0x8004_1001)
+    package static let wbemNotFound = HRESULT(0x8004_1002)
+    package static let wbemAccessDenied = HRESULT(0x8004_1003)
+    package static let wbemProviderFailure = HRESULT(0x8004_1004)
+    package static let wbemOutOfMemory = HRESULT(0x8004_1006)
+    package static let wbemInvalidNamespace = HRESULT(0x8004_100E)
+    package static let wbemInvalidClass = HRESULT(0x8004_1010)
+    package static let wbemTransportFailure = HRESULT(0x8004_1015)
+    package static let wbemInvalidQuery = HRESULT(0x8004_1017)
+    package static let wbemInvalidQueryType = HRESULT(0x8004_1018)
+    package static let wbemCallCancelled = HRESULT(0x8004_1032)
+    package static let wbemShuttingDown = HRESULT(0x8004_1033)
+    package static let wbemOutOfDiskSpace = HRESULT(0x8004_103B)
+    package static let wbemServerTooBusy = HRESULT(0x8004_1045)
+    package static let wbemTimedOutError = HRESULT(0x8004_1069)
+    package static let wbemQueueOverflow = HRESULT(0x8004_1061)
+    package static let wbemPrivilegeNotHeld = HRESULT(0x8004_1062)
+    package static let wbemQuotaViolation = HRESULT(0x8004_106C)
+    package static let wbemEncryptedConnectionRequired = HRESULT(0x8004_1087)
+    package static let wbemProviderTimedOut = HRESULT(0x8004_1088)
+}
