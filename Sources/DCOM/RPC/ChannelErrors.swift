@@ -1,0 +1,59 @@
+import NIOCore
+import NIOPosix
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
+
+extension RPCError {
+    /// Takes an error of connecting.
+    init(connectError error: any Error) {
+        switch error {
+        case let error as RPCError:
+            self = error
+        case ChannelError.connectTimeout:
+            self = .timedOut(.connecting)
+        case is CancellationError:
+            self = .cancelled
+        case let error as IOError:
+            switch error.errnoCode {
+            case ECONNREFUSED: self = .connectionRefused
+            case ETIMEDOUT: self = .timedOut(.connecting)
+            case ECONNRESET, ECONNABORTED, EPIPE: self = .connectionReset(Self.text(error.errnoCode))
+            default: self = .hostUnreachable(Self.text(error.errnoCode))
+            }
+        default:
+            self = .hostUnreachable("\(type(of: error))")
+        }
+    }
+
+    /// Takes an error of an established channel.
+    init(channelError error: any Error, hasAnswered: Bool) {
+        switch error {
+        case let error as RPCError:
+            self = error
+        case let error as RPCDecodingError:
+            self = .protocolViolation(error.description)
+        case let error as IOError:
+            switch error.errnoCode {
+            case ETIMEDOUT: self = .timedOut(.call)
+            case EHOSTUNREACH, ENETUNREACH: self = .hostUnreachable(Self.text(error.errnoCode))
+            default: self = .connectionReset(Self.text(error.errnoCode))
+            }
+        case is ByteToMessageDecoderError:
+            self = .connectionReset("the host closed it in the middle of an answer")
+        case is ChannelError:
+            self = hasAnswered ? .connectionClosed : .connectionReset("the connection closed at once")
+        default:
+            self = .connectionReset("\(type(of: error))")
+        }
+    }
+
+    private static func text(_ code: CInt) -> String {
+        String(cString: strerror(code))
+    }
+}

@@ -1,0 +1,238 @@
+import SSP
+
+/// What arrives from the host.
+extension RPCClientMachine {
+    /// A fragment arrived.
+    mutating func received(_ fragment: RPCFragment) -> Action {
+        guard self.failure == nil else { return .none }
+        defer { self.hasAnswered = true }
+        guard fragment.header.type != .shutdown else { return self.closed() }
+        guard let exchange = self.exchange else {
+            return self.fail(.protocolViolation("a \(fragment.header.type) PDU that nobody asked for"))
+        }
+        switch exchange {
+        case .bind(let association):
+            return self.received(fragment, in: association)
+        case .call(let callID, let contextID, let security):
+            return self.received(fragment, callID: callID, contextID: contextID, security: security)
+        }
+    }
+
+    /// The deadline passed, the channel failed, or the caller gave up: the connection cannot be used any more.
+    mutating func fail(_ error: RPCError) -> Action {
+        guard self.failure == nil else { return .none }
+        self.failure = error
+        guard self.exchange != nil else { return .close }
+        self.exchange = nil
+        return .complete(.failure(error), close: true)
+    }
+
+    /// The connection ended.
+    mutating func closed() -> Action {
+        guard let exchange = self.exchange else { return self.fail(.connectionClosed) }
+        if self.reassembler.isReceiving {
+            return self.fail(.connectionReset("the host closed it in the middle of an answer"))
+        }
+        if case .call(_, _, let id?) = exchange, self.security[id]?.isProven == false {
+            // It may be that the host refuses the login like this; whoever calls must not try again at once.
+            return self.fail(.connectionReset("the host closed it on the first call after signing in"))
+        }
+        return self.fail(
+            self.hasAnswered ? .connectionClosed : .connectionReset("the host closed it before it answered anything")
+        )
+    }
+
+    // MARK: - Association
+
+    private mutating func received(_ fragment: RPCFragment, in association: Association) -> Action {
+        let pdu: RPCPDU
+        do throws(RPCDecodingError) {
+            pdu = try RPCPDU(fragment)
+        } catch {
+            return self.fail(.protocolViolation(error.description))
+        }
+        guard pdu.callID == association.callID else { return self.fail(Self.wrongCall(pdu.callID, association.callID)) }
+        switch pdu.body {
+        case .bindAck(let ack) where !association.isAlteration:
+            guard Int(ack.maximumReceive) >= RPCFragment.requiredMaximum else {
+                return self.fail(
+                    .protocolViolation("the host takes fragments of \(ack.maximumReceive) bytes only")
+                )
+            }
+            let maximum = min(Int(ack.maximumReceive), self.limits.maximumFragment)
+            self.fragmenter = RPCFragmenter(maximumFragment: maximum)
+            self.associationGroup = ack.associationGroup
+            return self.associated(association, results: ack.results, verifier: pdu.verifier)
+        case .alterContextResponse(let ack) where association.isAlteration:
+            return self.associated(association, results: ack.results, verifier: pdu.verifier)
+        case .bindNak(let nak):
+            if nak.reason == .authenticationTypeNotRecognized, association.login != nil {
+                return self.fail(.authenticationUnavailable("the host does not know NTLM (bind_nak)"))
+            }
+            return self.fail(.bindRejected(nak.reason, versions: nak.versions))
+        case .fault(let fault):
+            let error = Self.error(fault.status, flags: pdu.flags)
+            return association.isAlteration ? self.finish(.failure(error)) : self.fail(error)
+        default:
+            return self.fail(.protocolViolation("a \(pdu.type) PDU as the answer to an association"))
+        }
+    }
+
+    private mutating func associated(
+        _ association: Association,
+        results: [RPCContextResult],
+        verifier: RPCVerifier?
+    ) -> Action {
+        guard results.count == association.offered.count else {
+            return self.fail(
+                .protocolViolation("\(results.count) results for \(association.offered.count) offered interfaces")
+            )
+        }
+        var rejection: RPCError?
+        for (offered, result) in zip(association.offered, results) {
+            if result.isAccepted {
+                guard result.transferSyntax == .ndr else {
+                    return self.fail(.protocolViolation("transfer syntax \(result.transferSyntax) was not offered"))
+                }
+                self.contexts[offered.interface] = offered.id
+            } else if rejection == nil {
+                rejection = .interfaceRejected(offered.interface, result.description)
+            }
+        }
+        self.isBound = true
+        var info: NTLMChallengeInfo?
+        if var login = association.login {
+            guard let verifier, !verifier.value.isEmpty else {
+                return self.fail(rejection ?? .authenticationUnavailable("the host answered without a challenge"))
+            }
+            guard verifier.type == .ntlm, verifier.level == login.level, verifier.contextID == login.contextID else {
+                return self.fail(.protocolViolation("a challenge for another security context"))
+            }
+            do throws(NTLMError) {
+                info = try NTLMChallengeInfo.parse(verifier.value)
+            } catch {
+                return self.fail(.protocolViolation("the host's NTLM challenge: \(error)"))
+            }
+            login.challenge = verifier.value
+            self.login = login
+        }
+        if let rejection { return self.finish(.failure(rejection)) }
+        return self.finish(.success(info.map { .challenge($0) } ?? .none))
+    }
+
+    // MARK: - Calls
+
+    private mutating func received(
+        _ fragment: RPCFragment,
+        callID: UInt32,
+        contextID: UInt16,
+        security securityID: UInt32?
+    ) -> Action {
+        let header = fragment.header
+        let isUnproven = securityID.map { self.security[$0]?.isProven == false } ?? false
+        switch header.type {
+        case .response, .fault: break
+        case .bindNak where isUnproven: return self.refusedLogin(fragment)
+        default: return self.fail(.protocolViolation("a \(header.type) PDU as the answer to a call"))
+        }
+        let isOfLogin = isUnproven && header.type == .fault && header.callID == self.loginCallID(securityID)
+        guard header.callID == callID || isOfLogin else { return self.fail(Self.wrongCall(header.callID, callID)) }
+
+        var fragment = fragment
+        // Hosts send faults unsigned where they do not know the client; and some always. A fault says nothing that
+        // has to be believed: whoever can forge one can break the connection as well.
+        if let securityID, header.type == .response || fragment.verifier != nil {
+            do throws(RPCSecurityError) {
+                try self.open(&fragment, securityID)
+            } catch {
+                return self.fail(.integrityFailed(error.description))
+            }
+        } else if securityID == nil, fragment.verifier != nil {
+            return self.fail(.protocolViolation("a signed answer on a connection that is not signed in"))
+        }
+        let isVerified = securityID != nil && fragment.verifier != nil
+        do throws(RPCDecodingError) {
+            let pdu = try RPCPDU(fragment)
+            if case .fault(let fault) = pdu.body {
+                return self.faulted(fault, flags: pdu.flags, isLoginOpen: isUnproven && !isVerified)
+            }
+            guard case .response(let response) = pdu.body, response.contextID == contextID else {
+                return self.fail(.protocolViolation("an answer in another presentation context"))
+            }
+            return self.reassemble(pdu)
+        } catch {
+            return self.fail(.protocolViolation(error.description))
+        }
+    }
+
+    private mutating func open(_ fragment: inout RPCFragment, _ id: UInt32) throws(RPCSecurityError) {
+        // Out of the dictionary while it changes, so that the cipher state is not copied.
+        guard var security = self.security.removeValue(forKey: id) else { throw .missingVerifier }
+        try security.context.open(&fragment)
+        security.isProven = true
+        self.security[id] = security
+    }
+
+    private mutating func reassemble(_ pdu: RPCPDU) -> Action {
+        do throws(RPCReassembler.Failure) {
+            guard let message = try self.reassembler.add(pdu) else { return .none }
+            return self.finish(.success(.stub(message.stub)))
+        } catch {
+            switch error {
+            case .tooLarge(let limit): return self.fail(.responseTooLarge(limit: limit))
+            case .outOfStep(let what): return self.fail(.protocolViolation(what))
+            }
+        }
+    }
+
+    /// - Parameter isLoginOpen: whether the host has not shown yet, nor with this very fault, that it took the login.
+    private mutating func faulted(_ fault: RPCFault, flags: RPCFlags, isLoginOpen: Bool) -> Action {
+        self.reassembler = RPCReassembler(maximumStub: self.limits.maximumStub)
+        if isLoginOpen {
+            switch fault.status {
+            case .accessDenied, .logonFailure:
+                return self.fail(.authenticationFailed(""))
+            case .securityPackageError, .unsupportedAuthenticationLevel, .unknownAuthenticationService,
+                .unknownAuthenticationLevel:
+                return self.fail(.authenticationUnavailable("the host answered with the fault \(fault.status)"))
+            default:
+                break
+            }
+        }
+        return self.finish(.failure(Self.error(fault.status, flags: flags)))
+    }
+
+    private mutating func refusedLogin(_ fragment: RPCFragment) -> Action {
+        guard case .bindNak(let nak)? = (try? RPCPDU(fragment))?.body else {
+            return self.fail(.protocolViolation("a bind_nak that cannot be read"))
+        }
+        switch nak.reason {
+        case .notSpecified, .invalidChecksum:
+            return self.fail(.authenticationFailed("bind_nak, \(nak.reason)"))
+        case .authenticationTypeNotRecognized:
+            return self.fail(.authenticationUnavailable("the host does not know NTLM (bind_nak)"))
+        default:
+            return self.fail(.bindRejected(nak.reason, versions: nak.versions))
+        }
+    }
+
+    // MARK: -
+
+    private mutating func finish(_ result: Result<RPCReply, RPCError>) -> Action {
+        self.exchange = nil
+        return .complete(result, close: false)
+    }
+
+    private func loginCallID(_ securityID: UInt32?) -> UInt32? {
+        securityID.flatMap { self.security[$0]?.loginCallID }
+    }
+
+    private static func error(_ status: RPCStatus, flags: RPCFlags) -> RPCError {
+        status == .accessDenied
+            ? .accessDenied : .fault(status, didNotExecute: flags.contains(.didNotExecute))
+    }
+
+    private static func wrongCall(_ received: UInt32, _ expected: UInt32) -> RPCError {
+        .protocolViolation("an answer to call \(received) where call \(expected) is in flight")
+    }
+}
