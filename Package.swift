@@ -140,6 +140,8 @@ let package = Package(
             resources: [
                 .embedInCode("Migrations/000001_init_schema.up.sql"),
                 .embedInCode("Migrations/000001_init_schema.down.sql"),
+                .embedInCode("Migrations/000002_metrics_hourly.up.sql"),
+                .embedInCode("Migrations/000002_metrics_hourly.down.sql"),
             ]
         ),
         .target(

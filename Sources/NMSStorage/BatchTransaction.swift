@@ -45,6 +45,7 @@ struct BatchTransaction {
 
         var rows = PostgresCopyBuffer()
         var deviceIDs: Set<Int> = []
+        var stored: [PreparedResult] = []
         // Later results last, so that the device ends in the state of the latest.
         for result in fresh.sorted(by: { $0.timestamp < $1.timestamp }) {
             guard let status = statuses[result.deviceID] else {
@@ -56,13 +57,20 @@ struct BatchTransaction {
                 continue
             }
             states[result.deviceID]?.apply(result, unreachableAfter: self.unreachableAfter)
-            if result.hasRow { deviceIDs.insert(result.deviceID) }
+            guard result.hasRow else { continue }
+            deviceIDs.insert(result.deviceID)
+            stored.append(result)
             try result.append(to: &rows)
         }
         if rows.rowCount > 0 {
             outcome.rows = try await self.connection.copy(
                 "COPY metrics (\(PreparedResult.columns)) FROM STDIN",
                 from: rows
+            )
+            // In the rows' own transaction: whoever sees one sees the other (``HistoryRollUp``).
+            try await self.connection.query(
+                MetricsHistoryQueries.noteChanges,
+                [stored.map(\.deviceID), stored.map(\.timestamp)]
             )
         }
         let changed = states.values.filter(\.isChanged).sorted { $0.id < $1.id }

@@ -43,6 +43,9 @@ package struct MetricsMonth: Sendable, Hashable, Comparable {
     /// `metrics_y2025m01`.
     package var partition: String { "metrics_y\(self.year)m\(self.month < 10 ? "0" : "")\(self.month)" }
 
+    /// The first moment of the month.
+    package var start: Date { Self.calendar.date(from: .init(year: self.year, month: self.month)) ?? .distantPast }
+
     /// The first moment after the month.
     package var end: Date {
         let next = (year: self.month == 12 ? self.year + 1 : self.year, month: self.month % 12 + 1)

@@ -12,6 +12,8 @@ package final class MetricsPartitions: Sendable {
     /// How long a change waits for running queries before it gives way to them.
     private static let lockTimeout = "5s"
     private static let attempts = 5
+    /// How long a month that is not rolled up outlives its retention: the disk is finite.
+    private static let rollUpPatience = 31 * 86_400.0
     /// Pauses of ``run(retentionDays:clock:now:)`` after a success and after a failure.
     private static let interval = Duration.seconds(86_400)
     private static let retryInterval = Duration.seconds(60)
@@ -87,21 +89,58 @@ package final class MetricsPartitions: Sendable {
 
     /// Drops every partition all of whose rows are older than `retentionDays`: whole months, so that rows live up to 31
     /// days longer. Returns what was dropped, ascending.
+    ///
+    /// A month whose hours are not all rolled up is left for the next time, ``rollUpPatience`` at most.
     @discardableResult
     package func dropExpired(now: Date, retentionDays: Int) async throws -> [MetricsMonth] {
         let horizon = now.addingTimeInterval(-Double(retentionDays) * 86_400)
         let expired = try await self.existing().filter { $0.end <= horizon }
+        var dropped: [MetricsMonth] = []
         for month in expired {
+            let isOverdue = month.end <= horizon.addingTimeInterval(-Self.rollUpPatience)
             self.forget([month])
-            try await self.changing { connection in
-                try await connection.execute(script: "DROP TABLE IF EXISTS \(month.partition)")
-            }
+            let isDropped = try await self.changing { try await Self.drop(month, isOverdue: isOverdue, $0) }
+            if isDropped { dropped.append(month) }
             self.logger.info(
-                "dropped a month of metrics past its retention",
+                isDropped
+                    ? "dropped a month of metrics past its retention"
+                    : "a month of metrics past its retention is kept until its hours are rolled up",
                 metadata: ["partition": "\(month.partition)", "retention_days": "\(retentionDays)"]
             )
         }
-        return expired
+        return dropped
+    }
+
+    /// Whether the month was dropped: not when the roll-up would lose it, unless it is overdue.
+    private static func drop(
+        _ month: MetricsMonth,
+        isOverdue: Bool,
+        _ connection: PostgresConnection
+    ) async throws -> Bool {
+        let isThere = try await connection.query(
+            "SELECT to_regclass($1::text) IS NOT NULL AS is_there",
+            [month.partition]
+        )
+        // Another instance was first.
+        guard try isThere[0].value("is_there") else { return true }
+        // Not while a step of the roll-up reads the rows, which it would wait for halfway through its locks.
+        try await connection.query("SELECT pg_advisory_xact_lock($1)", [AdvisoryLockKey.historyRollUp.rawValue])
+        let found = try await connection.query(
+            """
+            SELECT COALESCE(rolled_up_until >= $1, FALSE) AND NOT EXISTS (
+                SELECT 1 FROM metrics_changes WHERE hour >= GREATEST($2, complete_from) AND hour < $1
+            ) AS is_rolled_up FROM metrics_hourly_state
+            """,
+            [month.end, month.start]
+        )
+        let isEmpty = try await connection.query("SELECT NOT EXISTS (SELECT 1 FROM \(month.partition)) AS is_empty")
+        guard try found[0].value("is_rolled_up") || isEmpty[0].value("is_empty") || isOverdue else { return false }
+        try await connection.query(
+            "UPDATE metrics_hourly_state SET complete_from = GREATEST(complete_from, $1)",
+            [month.end]
+        )
+        try await connection.execute(script: "DROP TABLE IF EXISTS \(month.partition)")
+        return true
     }
 
     /// The months that have a partition, ascending.
@@ -147,8 +186,11 @@ package final class MetricsPartitions: Sendable {
     }
 
     /// Runs `body` in a transaction under the lock; gives way to running queries and tries again.
-    private func changing(_ body: (PostgresConnection) async throws -> Void) async throws {
-        for attempt in 1... {
+    private func changing<Value: Sendable>(
+        _ body: (PostgresConnection) async throws -> Value
+    ) async throws -> Value {
+        var attempt = 1
+        while true {
             do {
                 return try await self.pool.withTransaction { connection in
                     try await connection.query(
@@ -156,10 +198,10 @@ package final class MetricsPartitions: Sendable {
                         [AdvisoryLockKey.partitions.rawValue]
                     )
                     try await connection.query("SELECT set_config('lock_timeout', $1, true)", [Self.lockTimeout])
-                    try await body(connection)
+                    return try await body(connection)
                 }
             } catch let error as PostgresError where error.sqlState == .lockNotAvailable && attempt < Self.attempts {
-                continue
+                attempt += 1
             }
         }
     }

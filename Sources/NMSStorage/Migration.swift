@@ -38,6 +38,12 @@ package struct Migration: Sendable, Equatable {
             name: "init_schema",
             up: PackageResources._00001_init_schema_up_sql,
             down: PackageResources._00001_init_schema_down_sql
-        )
+        ),
+        Migration(
+            version: 2,
+            name: "metrics_hourly",
+            up: PackageResources._00002_metrics_hourly_up_sql,
+            down: PackageResources._00002_metrics_hourly_down_sql
+        ),
     ]
 }

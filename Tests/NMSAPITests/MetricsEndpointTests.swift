@@ -154,7 +154,7 @@ import Testing
 
     @Test func wrongQueriesAreNamed() async throws {
         let wrong = [
-            ("interval=5m", "interval"), ("interval=", "interval"), ("limit=0", "limit"), ("limit=10001", "limit"),
+            ("interval=2m", "interval"), ("interval=", "interval"), ("limit=0", "limit"), ("limit=10001", "limit"),
             ("from=yesterday", "from"), ("to=1764756300", "to"), ("metrics=gpu", "metrics"),
             ("metrics=cpu,", "metrics"),
             ("from=2025-12-03T10:00:00Z&to=2025-12-03T10:00:00Z", "from"), ("step=5", "step"),
