@@ -171,6 +171,8 @@ extension Configuration {
     package struct Retention: Sendable, Equatable {
         /// Whole months are dropped: 90 days keep 90 to 121.
         package internal(set) var days = 0
+        /// Hourly values outlive the metrics that they were made of.
+        package internal(set) var hourlyDays = 0
     }
 
     /// Limits per API client.

@@ -247,6 +247,12 @@ extension ConfigurationKey {
             "Days that metrics are kept; whole months are dropped, so up to 31 more."
         ),
         .init(
+            "retention.hourly_days",
+            .integer(1...3650, \.retention.hourlyDays),
+            default: "400",
+            "Days that hourly values are kept, for histories over long ranges; never less than the metrics themselves."
+        ),
+        .init(
             "rate_limit.requests_per_second",
             .integer(1...1_000_000, \.rateLimit.requestsPerSecond),
             default: "2000",

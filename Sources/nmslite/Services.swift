@@ -34,6 +34,7 @@ struct Services {
         var services: [any Service] = []
         if self.has(.writer) {
             services.append(self.partitionService(partitions))
+            services.append(self.rollUpService())
             services.append(self.writerService(partitions))
         }
         if self.has(.poller) {
@@ -70,6 +71,13 @@ struct Services {
     private func partitionService(_ partitions: MetricsPartitions) -> any Service {
         let days = self.configuration.retention.days
         return CancelledService { await partitions.run(retentionDays: days) }
+    }
+
+    private func rollUpService() -> any Service {
+        var options = HistoryRollUp.Options()
+        options.retentionDays = self.configuration.retention.hourlyDays
+        let rollUp = HistoryRollUp(self.pool.configuration, options: options, logger: Logger(label: "storage"))
+        return CancelledService { await rollUp.run() }
     }
 
     // MARK: - Polling
