@@ -31,7 +31,8 @@ enum ObjectArrayHeader {
         }
         reader = try reader.data(dataLength, .objectArray)
         try reader.expect(WMIOFormat.callHeaderLength, "dwSizeOfHeader2")
-        reader = try reader.data(try reader.uint32(.objectArray), .objectArray)
+        let callLength = try reader.uint32(.objectArray)
+        reader = try reader.data(callLength, .objectArray)
         try reader.expect(WMIOFormat.arrayHeaderLength, "dwSizeOfHeader3")
         let arrayLength = try reader.uint32(.objectArray)
         let count = Int(try reader.uint32(.objectArray))
@@ -66,8 +67,8 @@ struct ObjectPacket {
         switch type {
         case WMIOFormat.classObject:
             try packet.expect(WMIOFormat.classObjectHeaderLength, "dwSizeOfHeader", .packetObject)
-            let object = try packet.data(try packet.uint32(.packetObject), .packetObject)
-            return ObjectPacket(content: .class, object: object)
+            let objectLength = try packet.uint32(.packetObject)
+            return ObjectPacket(content: .class, object: try packet.data(objectLength, .packetObject))
         case WMIOFormat.instanceObject, WMIOFormat.instanceWithoutClassObject:
             try packet.expect(WMIOFormat.instanceObjectHeaderLength, "dwSizeOfHeader", .packetObject)
             let objectLength = try packet.uint32(.packetObject)
