@@ -28,7 +28,7 @@ extension NDRCodable {
 }
 
 /// A method of an interface: where it is, and what travels.
-package protocol RemoteMethod {
+package protocol RemoteMethod: SendableMetatype {
     associatedtype Request: NDRCodable
     associatedtype Response: NDRCodable
 

@@ -1,0 +1,185 @@
+import SSP
+
+/// Signing in: the object resolver, the activation, the dynamic port.
+extension WMIConnection {
+    /// Does the part of signing in that needs no password: gets the host's NTLM challenge.
+    ///
+    /// ``authenticate(_:deadline:)`` does it by itself; apart from it, whoever guards sign-ins need not guard against
+    /// hosts that never answer.
+    package func requestChallenge(
+        for credential: WMICredential,
+        deadline: ContinuousClock.Instant
+    ) async throws(WMIError) {
+        guard case .connected = self.state, let resolver = self.resolver else {
+            throw .misuse("signing in twice on one connection")
+        }
+        do throws(RPCError) {
+            // Packet privacy: hosts with KB5004442 refuse less than integrity, some namespaces less than privacy.
+            self.challengeInfo = try await resolver.requestChallenge(
+                [.remoteSCMActivator, .objectExporter],
+                level: .packetPrivacy,
+                deadline: deadline
+            )
+        } catch {
+            if case .interfaceRejected(.objectExporter, _) = error {
+                // Then there will be no pings on this connection, but all the rest.
+            } else {
+                self.health.abandon()
+                throw WMIError(error, during: .challenging)
+            }
+        }
+        self.state = .challenged
+    }
+
+    /// Signs in: proves the password with the activation of WMI, then connects to WMI's port.
+    ///
+    /// A wrong password costs one failed login: the port is only dialled once the object resolver has accepted it.
+    ///
+    /// - Throws: `authenticationFailed` (do not try again), `accessDenied` (the user lacks DCOM's rights), and the
+    ///   errors of connecting to the dynamic port, which firewalls like to close. The connection is closed then.
+    package func authenticate(_ credential: WMICredential, deadline: ContinuousClock.Instant) async throws(WMIError) {
+        if case .connected = self.state { try await self.requestChallenge(for: credential, deadline: deadline) }
+        guard case .challenged = self.state else { throw .misuse("signing in twice on one connection") }
+        do throws(WMIError) {
+            try await self.shielded(.activating) { connection, flag in
+                await connection.signIn(credential, flag: flag, deadline: deadline)
+            }
+        } catch {
+            // Nothing to wait for is left but the release of what the activation gave, if it came that far.
+            let grace = self.limits.upkeep.closeTimeout
+            await self.close(deadline: min(deadline, .now + grace))
+            throw error
+        }
+    }
+
+    private func signIn(
+        _ credential: WMICredential,
+        flag: CancellationFlag,
+        deadline: ContinuousClock.Instant
+    ) async -> Result<Void, WMIError> {
+        do throws(WMIError) {
+            let reply = try await self.activate(credential, deadline: deadline)
+            try await self.connectToExporter(reply, credential, deadline: deadline)
+            guard !flag.isCancelled else { throw .cancelled(.signingInToExporter) }
+            self.beginUpkeep()
+            return .success(())
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    /// RemoteCreateInstance on port 135. Here it shows whether the password was right.
+    private func activate(
+        _ credential: WMICredential,
+        deadline: ContinuousClock.Instant
+    ) async throws(WMIError) -> ActivationReply {
+        guard let resolver = self.resolver else { throw .closed }
+        do throws(RPCError) {
+            _ = try await resolver.authenticate(credential.ntlm, targetName: nil, deadline: deadline)
+        } catch {
+            throw WMIError(error, during: .activating)
+        }
+        let request = RemoteCreateInstance.Request(
+            this: ORPCThis(flags: ORPCThis.localFlag, causality: self.newGUID()),
+            activation: ActivationRequest(
+                classID: ClassID.wbemLevel1Login,
+                interfaces: [RPCInterface.wbemLevel1Login.uuid]
+            )
+        )
+        let response = try await resolver.invoke(
+            RemoteCreateInstance.self,
+            request,
+            step: .activating,
+            deadline: deadline
+        )
+        guard !response.result.isFailure else { throw WMIError(response.result, during: .activating) }
+        guard let reply = response.reply else {
+            throw .protocolViolation(.activating, "an activation without properties")
+        }
+        return reply
+    }
+
+    private func connectToExporter(
+        _ reply: ActivationReply,
+        _ credential: WMICredential,
+        deadline: ContinuousClock.Instant
+    ) async throws(WMIError) {
+        guard let interface = reply.interfaces.first else {
+            throw .protocolViolation(.activating, "an activation without an interface")
+        }
+        guard !interface.result.isFailure else { throw WMIError(interface.result, during: .activating) }
+        guard let login = interface.reference?.standard else {
+            throw .protocolViolation(.activating, "an activation without a reference")
+        }
+        guard let version = COMVersion.current.negotiated(with: reply.version) else {
+            throw .protocolViolation(.activating, "COM version \(reply.version.major).\(reply.version.minor)")
+        }
+        let channel = try await self.openExporter(reply.bindings.stringBindings, deadline: deadline)
+        self.health.add(channel, isEssential: true)
+        let bound = try await self.signIn(to: channel, credential, deadline: deadline)
+        self.ledger.hold(login)
+        self.state = .ready(
+            Exporter(
+                channel: channel,
+                version: version,
+                remUnknown: reply.remUnknown,
+                login: login,
+                bound: bound
+            )
+        )
+    }
+
+    private func openExporter(
+        _ bindings: [StringBinding],
+        deadline: ContinuousClock.Instant
+    ) async throws(WMIError) -> any RPCChannel {
+        let candidates = ExporterAddresses.candidates(
+            bindings,
+            address: self.endpoint.address,
+            isAllowed: self.limits.allowsAlternativeAddress
+        )
+        var failure: WMIError?
+        for (index, candidate) in candidates.enumerated() {
+            // Each gets its share of the time that is left, the last all of it.
+            let now = ContinuousClock.now
+            let share = now.duration(to: deadline) / (candidates.count - index)
+            do throws(RPCError) {
+                return try await self.dial(candidate.address, candidate.port, now + share)
+            } catch {
+                failure = failure ?? WMIError(error, during: .connectingToExporter)
+                if error == .cancelled { break }
+            }
+        }
+        throw failure
+            ?? .protocolViolation(.activating, "no TCP port among the \(bindings.count) bindings of the exporter")
+    }
+
+    /// - Returns: the interfaces that the host took.
+    private func signIn(
+        to channel: any RPCChannel,
+        _ credential: WMICredential,
+        deadline: ContinuousClock.Instant
+    ) async throws(WMIError) -> Set<RPCInterface> {
+        // All that a query needs in one bind. A process of COM knows an interface only once it has handed one out, so
+        // some may be refused; these are asked for again when they are needed (alter_context).
+        let wanted: [RPCInterface] = [.wbemLevel1Login, .remUnknown, .wbemServices, .enumWbemClassObject]
+        var bound: Set<RPCInterface> = Set(wanted)
+        do throws(RPCError) {
+            _ = try await channel.requestChallenge(wanted, level: .packetPrivacy, deadline: deadline)
+        } catch {
+            guard case .interfaceRejected = error else { throw WMIError(error, during: .signingInToExporter) }
+            // Which others were refused as well is not said; asking again for one that is bound costs nothing.
+            bound = []
+        }
+        do throws(RPCError) {
+            _ = try await channel.authenticate(credential.ntlm, targetName: nil, deadline: deadline)
+        } catch {
+            throw WMIError(error, during: .signingInToExporter)
+        }
+        return bound
+    }
+
+    func newGUID() -> GUID {
+        GUID(random: self.environment.randomBytes(GUID.size)) ?? .null
+    }
+}
