@@ -156,21 +156,3 @@ import Testing
         return try decoder.decode(bytes)
     }
 }
-
-/// Where the instance's NdTable is, found without the decoder.
-struct WMIOTestLayout {
-    let ndTable: Range<Int>
-
-    init(_ bytes: [UInt8]) {
-        func length(_ at: Int) -> Int { (0..<4).reduce(0) { $0 | Int(bytes[at + $1]) << (8 * $1) } }
-        var position = 9
-        if bytes[8] & WMIOFormat.decorationFlag != 0 {
-            for _ in 0..<2 { position = (bytes[(position + 1)...].firstIndex(of: 0) ?? 0) + 1 }
-        }
-        let classEnd = position + length(position)
-        var lookup = position + WMIOFormat.classHeaderLength
-        for _ in 0..<2 { lookup += length(lookup) }
-        let start = classEnd + 9
-        self.ndTable = start..<start + WMIOFormat.ndTableLength(propertyCount: length(lookup))
-    }
-}
