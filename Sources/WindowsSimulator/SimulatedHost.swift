@@ -19,15 +19,21 @@ package final class SimulatedHost: Sendable {
         package var queries: [String: Int] = [:]
         /// Open enumerations now.
         package var openEnumerations = 0
-        /// Remote references that a client never released; only DCOM has such.
+        /// References to DCOM objects that clients may still release.
+        package var heldReferences = 0
+        /// References to DCOM objects that their client left behind, those included that were reclaimed since.
         package var leakedReferences = 0
+        /// Releases of DCOM references that were not held.
+        package var excessReleases = 0
 
         private enum CodingKeys: String, CodingKey {
             case connections, authentications, requests, queries
             case openConnections = "open_connections"
             case failedLogins = "failed_logins"
             case openEnumerations = "open_enumerations"
+            case heldReferences = "held_references"
             case leakedReferences = "leaked_references"
+            case excessReleases = "excess_releases"
         }
     }
 
@@ -77,22 +83,35 @@ package final class SimulatedHost: Sendable {
         var activity = Activity()
         var enumerations = EnumerationTable()
         var channels: [ObjectIdentifier: any Channel] = [:]
+        var exporter: DCOMExporter
     }
 
     package let address: IPv4
     package let profile: HostProfile
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
-    package init(address: IPv4, profile: HostProfile) {
+    package init(
+        address: IPv4,
+        profile: HostProfile,
+        objectTimes: SimulatorConfiguration.ObjectTimes = SimulatorConfiguration.ObjectTimes()
+    ) {
         self.address = address
         self.profile = profile
+        let exporter = DCOMExporter(seed: UInt64.random(in: 0 ... .max), times: objectTimes)
+        self.state = Mutex(State(exporter: exporter))
     }
 
     package var index: Int { self.profile.index }
 
-    package var activity: Activity {
+    /// What the host has seen until now, by the system's clock.
+    package var activity: Activity { self.activity(at: .now()) }
+
+    package func activity(at now: FileTime) -> Activity {
         self.state.withLock { state in
             var activity = state.activity
+            activity.heldReferences = state.exporter.heldReferences(now)
+            activity.leakedReferences = state.exporter.leakedReferences(now)
+            activity.excessReleases = state.exporter.excessReleases
             activity.openConnections = state.channels.count
             activity.openEnumerations = state.enumerations.count
             return activity
@@ -120,6 +139,11 @@ package final class SimulatedHost: Sendable {
 
     var openChannels: [any Channel] {
         self.state.withLock { Array($0.channels.values) }
+    }
+
+    /// Works on the objects that clients hold over DCOM.
+    func withExporter<Result>(_ body: (inout DCOMExporter) -> Result) -> Result {
+        self.state.withLock { body(&$0.exporter) }
     }
 
     // MARK: Enumerations
@@ -156,9 +180,12 @@ package final class SimulatedHost: Sendable {
         self.state.withLock { $0.enumerations.insert(enumeration, under: context) }
     }
 
-    /// Forgets all enumerations, as a reboot does.
+    /// Forgets all enumerations and objects, as a reboot does.
     func forgetEnumerations() {
-        self.state.withLock { $0.enumerations = EnumerationTable() }
+        self.state.withLock { state in
+            state.enumerations = EnumerationTable()
+            state.exporter.restart()
+        }
     }
 }
 
@@ -168,10 +195,16 @@ struct HostQuirks: Sendable {
     var chunksAnswers: Bool
     /// Header lines of sealed parts begin with a tab. pywinrm and pypsrp only understand these.
     var indentsPartHeaders: Bool
+    /// Classes declare default values, and instances over DCOM inherit them.
+    var inheritsDefaults: Bool
 }
 
 extension SimulatedHost {
     var quirks: HostQuirks {
-        HostQuirks(chunksAnswers: self.index % 4 == 2, indentsPartHeaders: self.index % 16 != 15)
+        HostQuirks(
+            chunksAnswers: self.index % 4 == 2,
+            indentsPartHeaders: self.index % 16 != 15,
+            inheritsDefaults: self.index % 8 == 3
+        )
     }
 }

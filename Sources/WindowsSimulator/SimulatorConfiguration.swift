@@ -18,6 +18,18 @@ package struct SimulatorConfiguration: Sendable {
         package init() {}
     }
 
+    /// Seconds after which a DCOM object counts as left behind.
+    package struct ObjectTimes: Sendable, Hashable {
+        /// An object that nobody pinged for so long is reclaimed: three periods of 120 s, [MS-DCOM] 3.1.1.1.
+        package var reclaim = 360.0
+        /// A finished enumerator must be released after so long, or counts as leaked.
+        package var enumerator = 30.0
+        /// The connection that activated may end before the one that uses the object begins.
+        package var handover = 10.0
+
+        package init() {}
+    }
+
     /// Consecutive addresses, one for each host.
     package var addresses: AddressRange
     package var user = "Administrator"
@@ -28,6 +40,12 @@ package struct SimulatorConfiguration: Sendable {
     package var httpPort: Int? = 5_985
     /// As ``httpPort``.
     package var httpsPort: Int? = 5_986
+    /// Port of the DCOM resolver, as ``httpPort``. Nil for hosts without DCOM.
+    package var resolverPort: Int? = 135
+    /// Where hosts begin to look for the port of their DCOM objects; IANA's dynamic ports begin at 49,152.
+    package var firstDynamicPort = 49_152
+    /// What hosts forgive clients that leave objects behind.
+    package var objectTimes = ObjectTimes()
     /// Nil for no truth endpoint, 0 for any free port.
     package var truthPort: Int? = 9_099
     /// A fault file's text.

@@ -31,7 +31,8 @@ package final class WindowsSimulator: Sendable {
         self.hosts = (0..<configuration.addresses.count).map { index in
             SimulatedHost(
                 address: configuration.addresses[index],
-                profile: HostProfile(index: index, fleet: configuration.fleet)
+                profile: HostProfile(index: index, fleet: configuration.fleet),
+                objectTimes: configuration.objectTimes
             )
         }
         self.fleet = FleetContext(
@@ -69,10 +70,16 @@ package final class WindowsSimulator: Sendable {
     }
 
     /// The hosts' HTTP port once they listen; nil without one.
-    package var httpPort: Int? { self.listener.port(isTLS: false) }
+    package var httpPort: Int? { self.listener.port(.http) }
 
     /// The hosts' HTTPS port once they listen; nil without one.
-    package var httpsPort: Int? { self.listener.port(isTLS: true) }
+    package var httpsPort: Int? { self.listener.port(.https) }
+
+    /// The port of the hosts' DCOM resolver once they listen; nil without one.
+    package var resolverPort: Int? { self.listener.port(.resolver) }
+
+    /// The port of a host's DCOM objects once it listens.
+    package func objectPort(of host: SimulatedHost) -> Int? { self.listener.port(.objects, of: host.index) }
 
     /// The truth endpoint's port once it listens.
     package var truthPort: Int? { self.truth.port }

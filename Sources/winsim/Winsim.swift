@@ -14,7 +14,7 @@ import Darwin
 struct Winsim: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "winsim",
-        abstract: "Simulates a fleet of Windows hosts that answer WinRM on loopback addresses.",
+        abstract: "Simulates a fleet of Windows hosts that answer WinRM and DCOM on loopback addresses.",
         discussion: """
             Hosts take consecutive addresses from --base-address. They are set up like Windows by default: NTLM with \
             sealed messages over HTTP, NTLM over HTTPS, no Basic. GET /hosts/ADDRESS on the truth port tells what \
@@ -46,6 +46,9 @@ struct Winsim: AsyncParsableCommand {
 
     @Option(help: "Port of WinRM over HTTPS; 0 for none.")
     var winrmsPort = 5_986
+
+    @Option(help: "Port of the DCOM resolver, for WMI; 0 for no DCOM.")
+    var epmPort = 135
 
     @Option(help: "Port of the truth endpoint on 127.0.0.1; 0 for none.")
     var truthPort = 9_099
@@ -124,6 +127,7 @@ struct Winsim: AsyncParsableCommand {
         configuration.user = self.user
         configuration.httpPort = try Self.port(self.winrmPort, "--winrm-port")
         configuration.httpsPort = try Self.port(self.winrmsPort, "--winrms-port")
+        configuration.resolverPort = try Self.port(self.epmPort, "--epm-port")
         configuration.truthPort = try Self.port(self.truthPort, "--truth-port")
         configuration.service.offersBasic = self.basic
         configuration.service.offersNegotiate = !self.noNegotiate
@@ -168,6 +172,7 @@ struct Winsim: AsyncParsableCommand {
         var parts = ["\(simulator.hosts.count) hosts on \(configuration.addresses)"]
         if let port = configuration.httpPort { parts.append("http \(port)") }
         if let port = configuration.httpsPort { parts.append("https \(port)") }
+        if let port = configuration.resolverPort { parts.append("dcom \(port)") }
         if let port = simulator.truthPort { parts.append("truth http://127.0.0.1:\(port)/hosts") }
         let isDefault = self.password == nil && ProcessInfo.processInfo.environment[Self.passwordVariable] == nil
         parts.append("user \(configuration.fleet.domain)\\\(self.user)")
@@ -197,7 +202,7 @@ private struct CleanExitFailure: Error, CustomStringConvertible {
     let description: String
 }
 
-/// A fleet needs two listeners for each host, and connections.
+/// A fleet needs four listeners for each host, and connections.
 private func raiseFileLimit() {
     var limit = rlimit()
     #if canImport(Glibc)

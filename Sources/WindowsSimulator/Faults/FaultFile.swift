@@ -120,12 +120,23 @@ private struct Fields {
         throw FaultFile.Failure(entry: self.entry, "\(name): \(text) is no duration such as 500ms, 30s, 5m or 1h")
     }
 
-    mutating func integer(_ name: String, minimum: Int) throws -> Int? {
+    mutating func integer(_ name: String, minimum: Int, maximum: Int = .max) throws -> Int? {
         guard let text = try self.text(name) else { return nil }
-        guard let number = Int(text), number >= minimum else {
-            throw FaultFile.Failure(entry: self.entry, "\(name): \(text) is no number from \(minimum)")
+        guard let number = Int(text), number >= minimum, number <= maximum else {
+            let range = maximum == .max ? "from \(minimum)" : "from \(minimum) to \(maximum)"
+            throw FaultFile.Failure(entry: self.entry, "\(name): \(text) is no number \(range)")
         }
         return number
+    }
+
+    /// A code such as 0x80041001.
+    mutating func status(_ name: String) throws -> UInt32? {
+        guard let text = try self.text(name) else { return nil }
+        let code = text.lowercased().hasPrefix("0x") ? UInt32(text.dropFirst(2), radix: 16) : UInt32(text)
+        guard let code, code >= 0x8000_0000 else {
+            throw FaultFile.Failure(entry: self.entry, "\(name): \(text) is no error such as 0x80041001")
+        }
+        return code
     }
 
     mutating func flag(_ name: String) throws -> Bool? {
@@ -184,6 +195,33 @@ private struct Fields {
         case "tls_expired_certificate": return .expiredCertificate
         case "tls_wrong_name": return .wrongNameCertificate
         case "tls_untrusted": return .untrustedCertificate
+        default: return try self.dcomKind(name)
+        }
+    }
+
+    private mutating func dcomKind(_ name: String) throws -> FaultKind {
+        switch name {
+        case "dcom_privacy_required": return .privacyRequired
+        case "activation_denied": return .activationDenied
+        case "hostname_bindings": return .hostnameBindings
+        case "foreign_bindings": return .foreignBindings
+        case "dynamic_port_closed": return .dynamicPortClosed(silently: try self.flag("silently") ?? false)
+        case "small_fragments":
+            // C706 obliges everybody to take 1,432 bytes.
+            return .smallFragments(bytes: try self.integer("bytes", minimum: 1_432, maximum: 5_840) ?? 1_432)
+        case "split_answers": return .splitAnswers(bytes: try self.integer("bytes", minimum: 16) ?? 64)
+        case "namespace_denied": return .namespaceDenied
+        case "enumeration_error":
+            return .enumerationError(
+                code: try self.status("code") ?? WBEMStatus.transportFailure,
+                rows: try self.integer("rows", minimum: 0) ?? 1,
+                wmiClass: try self.wmiClass()
+            )
+        case "smart_enumerator_refused": return .plainEnumerators
+        case "bad_signature": return .badSignature
+        case "objects_reclaimed": return .objectsReclaimed(age: try self.duration("age") ?? 2)
+        case "single_rows": return .singleRows
+        case "timed_out_first": return .timedOutFirst
         default: throw FaultFile.Failure(entry: self.entry, "there is no fault \(name)")
         }
     }

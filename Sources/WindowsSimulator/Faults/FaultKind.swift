@@ -39,6 +39,34 @@ package enum FaultKind: Sendable, Hashable {
     case wrongNameCertificate
     /// The certificate is signed by an authority that nobody knows.
     case untrustedCertificate
+    /// DCOM activation and calls are refused below packet privacy.
+    case privacyRequired
+    /// DCOM activation answers E_ACCESSDENIED.
+    case activationDenied
+    /// An activation's answer names the host, not its address.
+    case hostnameBindings
+    /// An activation's answer names another address than the host's.
+    case foreignBindings
+    /// An activation's answer names a port that a firewall closes: nobody listens, or everything is swallowed.
+    case dynamicPortClosed(silently: Bool)
+    /// RPC fragments have at most so many bytes, both ways.
+    case smallFragments(bytes: Int)
+    /// RPC answers are cut into fragments with so many bytes of content.
+    case splitAnswers(bytes: Int)
+    /// The user may not enter the namespace.
+    case namespaceDenied
+    /// An enumeration ends with an error after some rows.
+    case enumerationError(code: UInt32, rows: Int, wmiClass: String?)
+    /// Enumerators have no smart interface.
+    case plainEnumerators
+    /// Answers to queries are signed wrongly.
+    case badSignature
+    /// Objects vanish so many seconds after they were made or pinged.
+    case objectsReclaimed(age: Double)
+    /// Each answer of an enumeration has one row.
+    case singleRows
+    /// An enumeration's first answer is that nothing is there yet.
+    case timedOutFirst
 
     /// The name in a fault file.
     package var name: String {
@@ -64,6 +92,20 @@ package enum FaultKind: Sendable, Hashable {
         case .expiredCertificate: "tls_expired_certificate"
         case .wrongNameCertificate: "tls_wrong_name"
         case .untrustedCertificate: "tls_untrusted"
+        case .privacyRequired: "dcom_privacy_required"
+        case .activationDenied: "activation_denied"
+        case .hostnameBindings: "hostname_bindings"
+        case .foreignBindings: "foreign_bindings"
+        case .dynamicPortClosed: "dynamic_port_closed"
+        case .smallFragments: "small_fragments"
+        case .splitAnswers: "split_answers"
+        case .namespaceDenied: "namespace_denied"
+        case .enumerationError: "enumeration_error"
+        case .plainEnumerators: "smart_enumerator_refused"
+        case .badSignature: "bad_signature"
+        case .objectsReclaimed: "objects_reclaimed"
+        case .singleRows: "single_rows"
+        case .timedOutFirst: "timed_out_first"
         }
     }
 
@@ -129,6 +171,16 @@ struct ActiveFaults: Sendable {
     func isMissing(_ wmiClass: String) -> Bool {
         self.kinds.contains {
             if case .missingClass(let name) = $0 { name.lowercased() == wmiClass.lowercased() } else { false }
+        }
+    }
+
+    /// The error in the middle of an enumeration of a class.
+    func enumerationFailure(of wmiClass: String) -> DCOMEnumeration.Failure? {
+        self.first { kind in
+            guard case .enumerationError(let code, let rows, let only) = kind,
+                only.map({ $0.lowercased() == wmiClass.lowercased() }) ?? true
+            else { return nil }
+            return DCOMEnumeration.Failure(rows: rows, code: code)
         }
     }
 

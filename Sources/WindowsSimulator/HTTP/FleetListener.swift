@@ -1,3 +1,4 @@
+import DCOM
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -11,20 +12,40 @@ final class FleetListener: Sendable {
     private static let backlog: CInt = 256
     /// Ports that are tried when any will do: one that is free at the first address may be taken at another.
     private static let portAttempts = 20
+    /// Object ports of hosts lie so far apart at the most, if all are free.
+    private static let objectPortSpread = 64
+    private static let lastPort = 65_535
+
+    /// What hosts listen for.
+    enum Kind: Sendable, Hashable {
+        case http
+        case https
+        /// The resolver of DCOM objects, at the same port everywhere.
+        case resolver
+        /// DCOM objects, at a port that each host finds for itself.
+        case objects
+    }
 
     /// A port that hosts listen at.
     private struct Service {
-        /// The configured one; 0 until any port was chosen.
+        /// The configured one; 0 until any port was chosen. Hosts' object ports are kept apart.
         var port: Int
-        var isTLS: Bool
+        var kind: Kind
+    }
+
+    private struct Listener {
+        var kind: Kind
+        var channel: any Channel
     }
 
     private struct State {
         /// Listening channels by host; those of the wildcard address under nil.
-        var channels: [Int?: [any Channel]] = [:]
+        var listeners: [Int?: [Listener]] = [:]
         var down: Set<Int> = []
         /// With the ports that were chosen.
         var services: [Service] = []
+        /// By host, or under nil for all of them.
+        var objectPorts: [Int?: Int] = [:]
         var lastCheck: FileTime
         var isStopped = false
     }
@@ -43,13 +64,23 @@ final class FleetListener: Sendable {
     private var isWildcard: Bool { self.fleet.hosts.count > self.fleet.configuration.maximumListeningAddresses }
 
     private var configured: [Service] {
-        [(self.fleet.configuration.httpPort, false), (self.fleet.configuration.httpsPort, true)]
-            .compactMap { port, isTLS in port.map { Service(port: $0, isTLS: isTLS) } }
+        let configuration = self.fleet.configuration
+        // Objects before the resolver, which tells their ports.
+        let ports: [(Int?, Kind)] = [
+            (configuration.httpPort, .http), (configuration.httpsPort, .https),
+            (configuration.resolverPort.map { _ in configuration.firstDynamicPort }, .objects),
+            (configuration.resolverPort, .resolver),
+        ]
+        return ports.compactMap { port, kind in port.map { Service(port: $0, kind: kind) } }
     }
 
-    /// The port once it is chosen.
-    func port(isTLS: Bool) -> Int? {
-        self.state.withLock { $0.services.first { $0.isTLS == isTLS }?.port }
+    /// The port once it is chosen; of objects, the host's own.
+    func port(_ kind: Kind, of host: Int? = nil) -> Int? {
+        self.state.withLock { state in
+            kind == .objects
+                ? state.objectPorts[self.isWildcard ? nil : host]
+                : state.services.first { $0.kind == kind }?.port
+        }
     }
 
     // MARK: Starting and stopping
@@ -64,7 +95,8 @@ final class FleetListener: Sendable {
         }
         let up: [SimulatedHost?] = self.isWildcard ? [nil] : self.fleet.hosts.filter { !down.contains($0.index) }
         for service in self.configured {
-            let opened = try await self.open(service, at: up)
+            let opened = service.kind == .objects ? service : try await self.open(service, at: up)
+            if service.kind == .objects { try await self.openObjects(service, at: up) }
             self.state.withLock { $0.services.append(opened) }
         }
         let task = self.group.next().scheduleRepeatedTask(initialDelay: .zero, delay: Self.faultInterval) { _ in
@@ -77,7 +109,7 @@ final class FleetListener: Sendable {
         self.task.withLock { $0 }?.cancel()
         let channels = self.state.withLock { state in
             state.isStopped = true
-            return state.channels.values.flatMap { $0 }
+            return state.listeners.values.flatMap { $0.map(\.channel) }
         }
         for channel in channels { try? await channel.close().get() }
         for host in self.fleet.hosts {
@@ -103,7 +135,7 @@ final class FleetListener: Sendable {
                     opened.append((channel, next?.index))
                     if isAny, let port = channel.localAddress?.port { service.port = port }
                 }
-                for (channel, index) in opened { self.keep(channel, for: index) }
+                for (channel, index) in opened { self.keep(channel, service.kind, for: index) }
                 return service
             } catch let error as IOError {
                 for (channel, _) in opened { try? await channel.close().get() }
@@ -118,8 +150,32 @@ final class FleetListener: Sendable {
     }
 
     private func bind(_ service: Service, at host: SimulatedHost?) async throws -> any Channel {
-        try await self.bootstrap(host: host, isTLS: service.isTLS)
+        try await self.bootstrap(host: host, kind: service.kind)
             .bind(host: Self.address(of: host), port: service.port).get()
+    }
+
+    /// Listens for calls of objects at each of `hosts`, where the port is free.
+    private func openObjects(_ service: Service, at hosts: [SimulatedHost?]) async throws {
+        for host in hosts {
+            var service = service
+            // Hosts differ, so that nobody can guess.
+            service.port += (host?.index ?? 0) * 7 % Self.objectPortSpread
+            while true {
+                do {
+                    let channel = try await self.bind(service, at: host)
+                    self.state.withLock { $0.objectPorts[host?.index] = service.port }
+                    self.keep(channel, .objects, for: host?.index)
+                    break
+                } catch let error as IOError {
+                    if error.errnoCode == EADDRINUSE, service.port < Self.lastPort {
+                        service.port += 1
+                        continue
+                    }
+                    let place = "\(Self.address(of: host)):\(service.port)"
+                    throw SimulatorError("cannot listen on \(place): \(Self.advice(error, port: service.port))")
+                }
+            }
+        }
     }
 
     private static func address(of host: SimulatedHost?) -> String { host.map { "\($0.address)" } ?? "0.0.0.0" }
@@ -134,17 +190,17 @@ final class FleetListener: Sendable {
         }
     }
 
-    private func keep(_ channel: any Channel, for host: Int?) {
+    private func keep(_ channel: any Channel, _ kind: Kind, for host: Int?) {
         let isWanted = self.state.withLock { state in
             // Down again while it was being opened.
             if state.isStopped || host.map(state.down.contains) == true { return false }
-            state.channels[host, default: []].append(channel)
+            state.listeners[host, default: []].append(Listener(kind: kind, channel: channel))
             return true
         }
         if !isWanted { channel.close(promise: nil) }
     }
 
-    private func bootstrap(host: SimulatedHost?, isTLS: Bool) -> ServerBootstrap {
+    private func bootstrap(host: SimulatedHost?, kind: Kind) -> ServerBootstrap {
         let fleet = self.fleet
         return ServerBootstrap(group: self.group)
             .serverChannelOption(.backlog, value: Self.backlog)
@@ -156,7 +212,7 @@ final class FleetListener: Sendable {
                     return channel.eventLoop.makeSucceededVoidFuture()
                 }
                 return channel.eventLoop.makeCompletedFuture {
-                    try Self.accept(channel, host: host, isTLS: isTLS, fleet: fleet)
+                    try self.accept(channel, host: host, kind: kind)
                 }
             }
     }
@@ -169,12 +225,8 @@ final class FleetListener: Sendable {
         return fleet.hosts[index]
     }
 
-    private static func accept(
-        _ channel: any Channel,
-        host: SimulatedHost,
-        isTLS: Bool,
-        fleet: FleetContext
-    ) throws {
+    private func accept(_ channel: any Channel, host: SimulatedHost, kind: Kind) throws {
+        let fleet = self.fleet
         let now = fleet.clock()
         if fleet.faultPlan.isDown(host.index, at: now) {
             // Only on the wildcard address, where the listener itself cannot go away.
@@ -185,18 +237,56 @@ final class FleetListener: Sendable {
         channel.closeFuture.whenComplete { _ in host.closed(channel) }
         let faults = fleet.faults(of: host, at: now)
         let pipeline = channel.pipeline.syncOperations
-        if faults.contains(.stalledConnection(atQuery: false)) {
+        if faults.contains(.stalledConnection(atQuery: false))
+            || kind == .objects && faults.contains(.dynamicPortClosed(silently: true))
+        {
             try pipeline.addHandler(BlackHoleHandler())
             return
         }
-        var certificate: HostCertificate?
-        if isTLS, let store = fleet.certificates {
-            let found = try store.certificate(for: host, variant: Self.variant(faults))
-            certificate = found
-            try pipeline.addHandler(NIOSSLServerHandler(context: found.context))
+        switch kind {
+        case .http: try self.addWinRM(to: pipeline, host: host, certificate: nil)
+        case .https: try self.addWinRM(to: pipeline, host: host, faults: faults)
+        case .resolver, .objects: try self.addDCOM(to: channel, host: host, kind: kind)
         }
+    }
+
+    private func addWinRM(
+        to pipeline: ChannelPipeline.SynchronousOperations,
+        host: SimulatedHost,
+        faults: ActiveFaults
+    ) throws {
+        guard let store = self.fleet.certificates else { return }
+        let certificate = try store.certificate(for: host, variant: Self.variant(faults))
+        try pipeline.addHandler(NIOSSLServerHandler(context: certificate.context))
+        try self.addWinRM(to: pipeline, host: host, certificate: certificate)
+    }
+
+    private func addWinRM(
+        to pipeline: ChannelPipeline.SynchronousOperations,
+        host: SimulatedHost,
+        certificate: HostCertificate?
+    ) throws {
         try pipeline.addHandler(ByteToMessageHandler(HTTPRequestDecoder(leftOverBytesStrategy: .dropBytes)))
-        try pipeline.addHandler(WinRMConnection(fleet: fleet, host: host, certificate: certificate))
+        try pipeline.addHandler(WinRMConnection(fleet: self.fleet, host: host, certificate: certificate))
+    }
+
+    private func addDCOM(to channel: any Channel, host: SimulatedHost, kind: Kind) throws {
+        guard let objectPort = self.port(.objects, of: host.index), let port = channel.localAddress?.port else {
+            // The host has only just come up again.
+            channel.reset()
+            return
+        }
+        let pipeline = channel.pipeline.syncOperations
+        try pipeline.addHandler(ByteToMessageHandler(RPCFragmentDecoder()))
+        try pipeline.addHandler(
+            DCOMConnection(
+                fleet: self.fleet,
+                host: host,
+                role: kind == .resolver ? .resolver : .objects,
+                port: port,
+                objectPort: objectPort
+            )
+        )
     }
 
     private static func variant(_ faults: ActiveFaults) -> CertificateStore.Variant {
@@ -232,8 +322,8 @@ final class FleetListener: Sendable {
         host.forgetEnumerations()
         for channel in host.openChannels { channel.reset() }
         guard closesListeners else { return }
-        let listeners = self.state.withLock { $0.channels.removeValue(forKey: host.index) ?? [] }
-        for listener in listeners { listener.close(promise: nil) }
+        let listeners = self.state.withLock { $0.listeners.removeValue(forKey: host.index) ?? [] }
+        for listener in listeners { listener.channel.close(promise: nil) }
     }
 
     private func reopen(_ host: SimulatedHost) {
@@ -243,18 +333,26 @@ final class FleetListener: Sendable {
 
     private func reopen(_ service: Service, at host: SimulatedHost) {
         // Meanwhile another fault may have come and gone, or the end.
-        let isWanted = self.state.withLock { state in
-            let listeners = state.channels[host.index] ?? []
-            return !state.isStopped && !state.down.contains(host.index)
-                && !listeners.contains { $0.localAddress?.port == service.port }
+        let (isWanted, objectPort) = self.state.withLock { state in
+            let listeners = state.listeners[host.index] ?? []
+            let isWanted =
+                !state.isStopped && !state.down.contains(host.index) && !listeners.contains { $0.kind == service.kind }
+            return (isWanted, state.objectPorts[host.index])
         }
         guard isWanted else { return }
-        self.bootstrap(host: host, isTLS: service.isTLS)
-            .bind(host: Self.address(of: host), port: service.port)
+        let port = service.kind == .objects ? objectPort ?? service.port : service.port
+        self.bootstrap(host: host, kind: service.kind)
+            .bind(host: Self.address(of: host), port: port)
             .whenComplete { result in
                 switch result {
-                case .success(let channel): self.keep(channel, for: host.index)
-                case .failure:
+                case .success(let channel):
+                    if service.kind == .objects { self.state.withLock { $0.objectPorts[host.index] = port } }
+                    self.keep(channel, service.kind, for: host.index)
+                case .failure(let error):
+                    if service.kind == .objects, (error as? IOError)?.errnoCode == EADDRINUSE {
+                        let next = port < Self.lastPort ? port + 1 : self.fleet.configuration.firstDynamicPort
+                        self.state.withLock { $0.objectPorts[host.index] = next }
+                    }
                     // A process that is being started may hold a copy of the old socket until it runs its program.
                     self.group.next().scheduleTask(in: Self.faultInterval) { self.reopen(service, at: host) }
                 }

@@ -7,6 +7,8 @@ final class FleetContext: Sendable {
     let hosts: [SimulatedHost]
     let service = WSManService()
     let certificates: CertificateStore?
+    /// Plans of queries over DCOM; those of a client hardly vary.
+    private let dcomPlans = Mutex<[DCOMQuery: Result<DCOMPlan, WQLError>]>([:])
     let clock: @Sendable () -> FileTime
     private let plan = Mutex(FaultPlan())
     private let dateCache = Mutex((second: Int64.min, text: ""))
@@ -23,6 +25,34 @@ final class FleetContext: Sendable {
         self.hosts = hosts
         self.certificates = certificates
         self.clock = clock
+    }
+
+    private let clients = Atomic<UInt64>(0)
+
+    /// A number for a connection over RPC that no other has.
+    func nextClient() -> DCOMExporter.ClientID {
+        self.clients.wrappingAdd(1, ordering: .relaxed).newValue
+    }
+
+    private struct DCOMQuery: Hashable {
+        var text: String
+        var inheritsDefaults: Bool
+    }
+
+    /// Plans that are kept.
+    private static let maximumCachedPlans = 512
+
+    func dcomPlan(for text: String, inheritsDefaults: Bool) -> Result<DCOMPlan, WQLError> {
+        let query = DCOMQuery(text: text, inheritsDefaults: inheritsDefaults)
+        if let known = self.dcomPlans.withLock({ $0[query] }) { return known }
+        let plan = Result { () throws(WQLError) in
+            DCOMPlan(try WMIPlan(text), inheritsDefaults: inheritsDefaults)
+        }
+        self.dcomPlans.withLock { plans in
+            if plans.count >= Self.maximumCachedPlans { plans.removeAll() }
+            plans[query] = plan
+        }
+        return plan
     }
 
     var faultPlan: FaultPlan { self.plan.withLock { $0 } }

@@ -86,6 +86,7 @@ final class TruthServer: Sendable {
             var authentications: Int
             var failed_logins: Int
             var requests: Int
+            var held_references: Int
             var leaked_references: Int
         }
 
@@ -95,6 +96,7 @@ final class TruthServer: Sendable {
         var authentications = 0
         var failed_logins = 0
         var requests = 0
+        var held_references = 0
         var leaked_references = 0
         var hosts: [Entry] = []
     }
@@ -116,13 +118,15 @@ final class TruthServer: Sendable {
     }
 
     private func report() -> FleetReport {
+        let now = self.fleet.clock()
         var report = FleetReport(total: self.fleet.hosts.count, started: TimeText.rfc3339(self.startTime))
         for host in self.fleet.hosts {
-            let activity = host.activity
+            let activity = host.activity(at: now)
             report.connections += activity.connections
             report.authentications += activity.authentications
             report.failed_logins += activity.failedLogins
             report.requests += activity.requests
+            report.held_references += activity.heldReferences
             report.leaked_references += activity.leakedReferences
             report.hosts.append(
                 FleetReport.Entry(
@@ -133,6 +137,7 @@ final class TruthServer: Sendable {
                     authentications: activity.authentications,
                     failed_logins: activity.failedLogins,
                     requests: activity.requests,
+                    held_references: activity.heldReferences,
                     leaked_references: activity.leakedReferences
                 )
             )
@@ -156,7 +161,7 @@ final class TruthServer: Sendable {
         if let start = window["from"], start > end { return .error(.badRequest, "from is later than to") }
         let host = self.fleet.hosts[index]
         let truth = HostTruth(self.fleet.snapshot(of: host, at: end), ratesSince: window["from"])
-        return Answer(.ok, HostReport(address: text, truth: truth, activity: host.activity))
+        return Answer(.ok, HostReport(address: text, truth: truth, activity: host.activity(at: self.fleet.clock())))
     }
 
     private struct FaultReport: Encodable {
