@@ -58,6 +58,11 @@ let package = Package(
         fuzzTarget("FuzzXML", of: "WinRM"),
         fuzzTarget("FuzzWSManReply", of: "WinRM"),
         fuzzTarget("FuzzSealedMultipart", of: "WinRM"),
+
+        // MARK: DCOM
+        room("DCOM", dependencies: [], sources: ["WMIO"]),
+        fuzzTarget("FuzzWMIOObject", of: "DCOM"),
+        fuzzTarget("FuzzWMIOObjectArray", of: "DCOM"),
     ],
     swiftLanguageModes: [.v6]
 )
