@@ -176,7 +176,8 @@ package struct NDRReader: Sendable {
             throw .invalid(offset: self.offset, "an array of \(count) elements where at most \(limit) are taken")
         }
         var result: [Element] = []
-        result.reserveCapacity(count)
+        // Elements may be larger in memory than on the wire: no more at once than the bytes that are there.
+        result.reserveCapacity(min(count, self.remaining / max(1, MemoryLayout<Element>.stride)))
         for _ in 0..<count { result.append(try element(&self)) }
         return result
     }

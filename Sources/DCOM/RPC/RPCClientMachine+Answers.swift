@@ -167,10 +167,10 @@ extension RPCClientMachine {
 
     private mutating func open(_ fragment: inout RPCFragment, _ id: UInt32) throws(RPCSecurityError) {
         // Out of the dictionary while it changes, so that the cipher state is not copied.
-        guard var security = self.security.removeValue(forKey: id) else { throw .missingVerifier }
-        try security.context.open(&fragment)
-        security.isProven = true
-        self.security[id] = security
+        guard var context = self.security[id]?.context.take() else { throw .missingVerifier }
+        try context.open(&fragment)
+        self.security[id]?.context = context
+        self.security[id]?.isProven = true
     }
 
     private mutating func reassemble(_ pdu: RPCPDU) -> Action {

@@ -61,7 +61,8 @@ struct RPCClientMachine: Sendable {
 
     /// A security context after the third leg.
     struct Security: Sendable {
-        var context: RPCSecurityContext
+        /// nil only while it is in use.
+        var context: RPCSecurityContext?
         /// Whether the host has shown that it took the login: AUTH3 is not answered.
         var isProven = false
         /// Faults and refusals of the login may carry this.
@@ -210,13 +211,12 @@ struct RPCClientMachine: Sendable {
         }
         guard self.login == nil else { return .failed(.misuse("a call in the middle of signing in"), close: false) }
         let securityID = call.security ?? self.latestSecurity
-        // Out of the dictionary while it changes, so that the cipher state is not copied.
-        var security = securityID.flatMap { self.security.removeValue(forKey: $0) }
-        if call.security != nil, security == nil {
+        if let id = call.security, self.security[id] == nil {
             return .failed(.misuse("a call in an unknown security context"), close: false)
         }
         let callID = self.takeCallID()
-        var context = security?.context
+        // Out of the dictionary while it changes, so that the cipher state is not copied.
+        var context = securityID.flatMap { self.security[$0]?.context.take() }
         do throws(NTLMError) {
             let bytes = try self.fragmenter.request(
                 callID: callID,
@@ -226,10 +226,7 @@ struct RPCClientMachine: Sendable {
                 stub: call.stub,
                 security: &context
             )
-            if let securityID, let context {
-                security?.context = context
-                self.security[securityID] = security
-            }
+            if let securityID { self.security[securityID]?.context = context }
             self.exchange = .call(callID: callID, contextID: contextID, security: securityID)
             return .send(bytes)
         } catch {

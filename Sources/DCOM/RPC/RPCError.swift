@@ -53,7 +53,7 @@ extension RPCError {
     /// was used before.
     package var suggestsReconnect: Bool { self == .connectionClosed }
 
-    /// Whether the connection can be used after this error.
+    /// Whether the connection can be used after this error; never after a refused first association.
     package var leavesConnectionOpen: Bool {
         switch self {
         case .fault, .accessDenied, .interfaceRejected, .misuse: true

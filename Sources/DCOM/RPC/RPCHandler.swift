@@ -49,6 +49,9 @@ final class RPCHandler: ChannelInboundHandler {
         self.status = status
     }
 
+    /// How many operations stand in line behind the one in flight.
+    var waitingCount: Int { self.waiting.count }
+
     // MARK: - Calls from the connection, on the event loop
 
     /// Puts an operation in line. `completion` is called exactly once, here or later.

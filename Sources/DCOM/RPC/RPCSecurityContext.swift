@@ -11,7 +11,7 @@ package struct RPCSecurityContext: Sendable {
     package let level: RPCAuthLevel
     /// `auth_context_id` of the trailers.
     package let contextID: UInt32
-    private var session: NTLMSession
+    private(set) var session: NTLMSession
 
     /// Stubs are padded to this, as Windows does ([MS-RPCE] 2.2.2.11 asks for 4).
     static let alignment = 16
