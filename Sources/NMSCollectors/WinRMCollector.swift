@@ -1,51 +1,23 @@
-internal import Foundation
+package import Foundation
 package import NIOCore
 package import NMSCore
-internal import Synchronization
-internal import WinRM
+package import WinRM
 
 /// Reads Windows machines over WS-Management: `winrm_basic` and `winrm_ntlm`.
 ///
 /// One connection and one sign-in per device, kept between polls.
-package final class WinRMCollector: Collector {
-    package struct Configuration: Sendable {
-        /// PEM file of authorities to trust beside the system's; `winrm.ca_file`.
-        package var caFile: String?
-        /// Connections kept between polls; `winrm.max_idle_connections`.
-        package var maxIdleConnections = 12_000
-        /// For TCP: a host that does not answer within it is away, and must be cheap.
-        package var connectTimeout: Duration = .seconds(3)
-        /// For one sign-in, during which others with the same credential may wait.
-        package var signInTimeout: Duration = .seconds(10)
-        /// For one query. Raw counters were seen to stall for 21 to 24 s while a service of the host restarts.
-        package var queryTimeout: Duration = .seconds(25)
-
-        package init() {}
-    }
-
-    /// A signed-in connection between two polls.
-    struct WarmSession: Sendable {
-        var connection: WinRMConnection
-        /// With what it was signed in, and where; another password, port or address means another session.
-        var credential: DecryptedCredential
-        var address: IPAddress
-    }
-
-    private struct State {
-        var sessions: [Int: WarmSession] = [:]
-        var hostnames: [Int: (boot: Date?, name: String)] = [:]
-        /// Devices that are being polled: with what, and whether their session must end with the poll.
-        var inUse: [Int: (credentialID: Int, ended: Bool)] = [:]
-        var closed = false
-    }
-
+package final class WinRMCollector: WindowsCollector {
     package let name = "winrm"
-    let configuration: Configuration
-    let connector: WinRMConnector
-    private let state = Mutex(State())
+    package let limits: WindowsCollectorLimits
+    package let sessions: WarmSessions<WinRMConnection>
+    private let caFile: String?
+    private let connector: WinRMConnector
 
-    package init(configuration: Configuration, eventLoopGroup: any EventLoopGroup) {
-        self.configuration = configuration
+    /// - Parameter caFile: PEM file of authorities to trust beside the system's; `winrm.ca_file`.
+    package init(caFile: String? = nil, limits: WindowsCollectorLimits, eventLoopGroup: any EventLoopGroup) {
+        self.limits = limits
+        self.sessions = WarmSessions(limit: limits.maxIdleConnections)
+        self.caFile = caFile
         self.connector = WinRMConnector(group: eventLoopGroup)
     }
 
@@ -56,102 +28,145 @@ package final class WinRMCollector: Collector {
         }
     }
 
-    /// Connections that are kept open at this moment.
-    package var idleConnections: Int { self.state.withLock { $0.sessions.count } }
+    package func endpointSummary(_ target: CollectorTarget) -> String { self.endpoint(target).summary }
 
-    package func sample(_ target: CollectorTarget, groups: Set<CounterGroup>) async throws -> RawSample {
-        let poll = WinRMPoll(collector: self, target: target, warm: await self.checkOut(target))
+    package func connect(
+        to target: CollectorTarget,
+        deadline: ContinuousClock.Instant
+    ) async throws(TransportFailure) -> WinRMConnection {
+        let endpoint = self.endpoint(target)
         do {
-            let sample = try await poll.run(groups: groups)
-            await self.checkIn(await poll.connection, target: target)
-            return sample
+            return try await self.connector.connect(to: endpoint, deadline: deadline)
         } catch {
-            // A connection that is out of step or refused is closed by now; one that only met faults is kept.
-            if !(error is PollFailure) { await poll.close() }
-            await self.checkIn(await poll.connection, target: target)
-            throw error
+            throw TransportFailure(error, at: endpoint)
         }
     }
 
-    package func forget(deviceID: Int) async {
-        let session = self.state.withLock { state in
-            state.hostnames[deviceID] = nil
-            state.inUse[deviceID]?.ended = true
-            return state.sessions.removeValue(forKey: deviceID)
+    package func prepareSignIn(
+        over connection: WinRMConnection,
+        to target: CollectorTarget,
+        deadline: ContinuousClock.Instant
+    ) async throws(TransportFailure) {
+        do {
+            try await connection.requestChallenge(for: WinRMAuthentication(target.credential), deadline: deadline)
+        } catch {
+            throw TransportFailure(error, at: self.endpoint(target))
         }
-        await session?.connection.close()
     }
 
-    package func forget(credentialID: Int) async {
-        let sessions = self.state.withLock { state in
-            for (device, use) in state.inUse where use.credentialID == credentialID {
-                state.inUse[device]?.ended = true
+    package func signIn(
+        over connection: WinRMConnection,
+        to target: CollectorTarget,
+        deadline: ContinuousClock.Instant
+    ) async throws(TransportFailure) {
+        do {
+            try await connection.authenticate(WinRMAuthentication(target.credential), deadline: deadline)
+        } catch {
+            throw TransportFailure(error, at: self.endpoint(target))
+        }
+    }
+
+    package func rows(
+        of wql: String,
+        over connection: WinRMConnection,
+        to target: CollectorTarget,
+        deadline: ContinuousClock.Instant
+    ) async throws(TransportFailure) -> [CIMInstance] {
+        do {
+            return try await connection.enumerate(wql: wql, namespace: WindowsQueries.namespace, deadline: deadline)
+        } catch {
+            throw TransportFailure(error, at: self.endpoint(target))
+        }
+    }
+
+    private func endpoint(_ target: CollectorTarget) -> WinRMEndpoint {
+        let credential = target.credential.credential
+        let tls = TLSSettings(
+            verification: TLSSettings.Verification(credential.tlsVerify),
+            expectedNames: [target.hostname, target.address.description].compactMap(\.self),
+            caFile: self.caFile
+        )
+        return WinRMEndpoint(
+            address: target.address.description,
+            port: credential.effectivePort,
+            tls: credential.useSSL ? tls : nil
+        )
+    }
+}
+
+extension WinRMConnection: WindowsConnection {}
+
+extension WinRMEndpoint {
+    /// Where, for messages.
+    fileprivate var summary: String { "WinRM \(self.tls == nil ? "HTTP" : "HTTPS") port \(self.port)" }
+}
+
+extension TLSSettings.Verification {
+    fileprivate init(_ verification: TLSVerification) {
+        self =
+            switch verification {
+            case .full: .full
+            case .chain: .chain
+            case .none: .none
             }
-            let ended = state.sessions.filter { $0.value.credential.credential.id == credentialID }
-            for id in ended.keys { state.sessions[id] = nil }
-            return Array(ended.values)
-        }
-        await Self.close(sessions)
     }
+}
 
-    package func shutDown() async {
-        let sessions = self.state.withLock { state in
-            state.closed = true
-            defer { state.sessions = [:] }
-            return Array(state.sessions.values)
-        }
-        await Self.close(sessions)
-    }
-
-    /// At once: a host that is away keeps its TLS connection closing for a second.
-    private static func close(_ sessions: [WarmSession]) async {
-        await withDiscardingTaskGroup { group in
-            for session in sessions { group.addTask { await session.connection.close() } }
-        }
-    }
-
-    // MARK: - What is kept between polls
-
-    private func checkOut(_ target: CollectorTarget) async -> WinRMConnection? {
-        let session = self.state.withLock { state in
-            state.inUse[target.deviceID] = (target.credential.credential.id, false)
-            return state.sessions.removeValue(forKey: target.deviceID)
-        }
-        guard let session else { return nil }
-        guard session.credential == target.credential, session.address == target.address, session.connection.isOpen
-        else {
-            await session.connection.close()
-            return nil
-        }
-        return session.connection
-    }
-
-    private func checkIn(_ connection: WinRMConnection?, target: CollectorTarget) async {
-        let kept = self.state.withLock { state in
-            let use = state.inUse.removeValue(forKey: target.deviceID)
-            guard let connection, connection.isOpen, use?.ended == false, !state.closed,
-                state.sessions.count < self.configuration.maxIdleConnections
-            else { return false }
-            state.sessions[target.deviceID] = WarmSession(
-                connection: connection,
-                credential: target.credential,
-                address: target.address
+extension WinRMAuthentication {
+    fileprivate init(_ decrypted: DecryptedCredential) {
+        let credential = decrypted.credential
+        let password = decrypted.password.exposed
+        if credential.type == .winrmBasic {
+            let username = credential.domain.map { "\($0)\\\(credential.username)" } ?? credential.username
+            self = .basic(
+                username: username,
+                password: password,
+                allowUnencrypted: credential.allowUnencryptedBasic
             )
-            return true
+        } else {
+            self = .ntlm(username: credential.username, password: password, domain: credential.domain ?? "")
         }
-        if !kept { await connection?.close() }
     }
+}
 
-    func hostname(of deviceID: Int, boot: Date?) -> String? {
-        self.state.withLock { state in
-            guard let known = state.hostnames[deviceID], CounterArithmetic.isSameBoot(known.boot, boot) else {
-                return nil
+extension TransportFailure {
+    fileprivate init(_ error: WinRMError, at endpoint: WinRMEndpoint) {
+        let code: PollErrorCode =
+            switch error.category {
+            case .timeout: .timeout
+            case .connectionRefused: .connectionRefused
+            case .connectionReset: .connectionReset
+            case .hostUnreachable: .hostUnreachable
+            case .tlsFailed: .tlsFailed
+            case .authenticationFailed: error.countsAsFailedLogin ? .authFailed : .protocolError
+            case .authenticationUnavailable: .protocolError
+            case .accessDenied: .accessDenied
+            case .encryptionRequired: .encryptionRequired
+            case .quotaExceeded: .quotaExceeded
+            case .missingClass: .countersMissing
+            case .queryFailed: .wmiError
+            case .responseTooLarge: .responseTooLarge
+            case .protocolError, .cancelled: .protocolError
             }
-            return known.name
-        }
+        var message = "\(endpoint.summary): \(error)"
+        if code == .tlsFailed { message += " (settings: winrm.ca_file, and the credential's tls_verify)" }
+        var failure = PollFailure(code, message)
+        // The host said which ways in it has, and this credential's is none of them.
+        if error.category == .authenticationUnavailable { failure.otherCredentialMayHelp = true }
+        self.init(
+            failure,
+            countsAsFailedLogin: error.countsAsFailedLogin,
+            suggestsReconnect: error.suggestsReconnect,
+            isCancellation: error.category == .cancelled
+        )
     }
+}
 
-    func remember(hostname: String, of deviceID: Int, boot: Date?) {
-        self.state.withLock { $0.hostnames[deviceID] = (boot, hostname) }
+extension CIMInstance: WMIInstance {
+    package func string(_ property: String) -> String? { self[property]?.string }
+    package func unsigned(_ property: String) -> UInt64? { self[property]?.uint64 }
+    package func boolean(_ property: String) -> Bool? { self[property]?.bool }
+    package func dateTime(_ property: String) -> Date? {
+        self[property]?.date.map { Date(timeIntervalSince1970: $0.secondsSince1970) }
     }
 }

@@ -68,7 +68,7 @@ struct DevicePoll: Sendable {
                 return try await self.poll(address: address, with: credential, deadline: deadline)
             } catch let failure as PollFailure {
                 if first == nil { first = (failure, credential.credential.id) }
-                guard Self.suggestsOtherCredential(failure.code), ContinuousClock.now < deadline else { break }
+                guard failure.otherCredentialMayHelp, ContinuousClock.now < deadline else { break }
             }
         }
         let none = PollFailure(
@@ -76,18 +76,6 @@ struct DevicePoll: Sendable {
             "the device has no usable credential: none is assigned, or none can be decrypted with this master key"
         )
         return self.failed(first?.failure ?? none, credentialID: first?.credentialID)
-    }
-
-    /// Whether another way in may help. A hiccup of the host must not send it credentials that are not valid there.
-    private static func suggestsOtherCredential(_ code: PollErrorCode) -> Bool {
-        switch code {
-        case .authFailed, .credentialSuspended, .accessDenied, .connectionRefused, .hostUnreachable, .tlsFailed,
-            .encryptionRequired:
-            true
-        case .timeout, .connectionReset, .quotaExceeded, .wmiError, .countersMissing, .responseTooLarge,
-            .protocolError:
-            false
-        }
     }
 
     private func poll(

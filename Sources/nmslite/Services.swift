@@ -124,10 +124,13 @@ struct Services {
     }
 
     private func winrm() -> WinRMCollector {
-        var winrm = WinRMCollector.Configuration()
-        winrm.caFile = self.configuration.winrm.caFile
-        winrm.maxIdleConnections = self.idleConnections()
-        return WinRMCollector(configuration: winrm, eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
+        var limits = WindowsCollectorLimits()
+        limits.maxIdleConnections = self.idleConnections()
+        return WinRMCollector(
+            caFile: self.configuration.winrm.caFile,
+            limits: limits,
+            eventLoopGroup: MultiThreadedEventLoopGroup.singleton
+        )
     }
 
     /// `winrm.max_idle_connections`, or what the descriptor limit allows.

@@ -73,12 +73,9 @@ private final class OpenGate: AuthenticationGate, Sendable {
         configuration.faults = faults
         let simulator = try WindowsSimulator(configuration)
         try await simulator.start()
-        var collecting = WinRMCollector.Configuration()
-        collecting.queryTimeout = .seconds(10)
-        let collector = WinRMCollector(
-            configuration: collecting,
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton
-        )
+        var limits = WindowsCollectorLimits()
+        limits.queryTimeout = .seconds(10)
+        let collector = WinRMCollector(limits: limits, eventLoopGroup: MultiThreadedEventLoopGroup.singleton)
         let setting = Setting(simulator: simulator, collector: collector)
         do { try await body(setting) } catch {
             await collector.shutDown()

@@ -14,6 +14,8 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
     enum Behaviour: Sendable {
         case answers
         case fails(PollErrorCode)
+        /// The way in is not open: whatever the code, another one may be.
+        case failsConnecting(PollErrorCode)
         case stalls
         case lacksNetwork
         case reboots
@@ -122,6 +124,12 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         case .fails(let code):
             if target.credential.credential.id == self.credentials[0].credential.id {
                 throw PollFailure(code, "as told")
+            }
+        case .failsConnecting(let code):
+            if target.credential.credential.id == self.credentials[0].credential.id {
+                var failure = PollFailure(code, "as told")
+                failure.otherCredentialMayHelp = true
+                throw failure
             }
         case .stalls: try await Task.sleep(for: .seconds(3600))
         case .reboots: boot += Double(count) * 1000
@@ -346,6 +354,15 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         let results = try await self.run(world, self.poller(world), jobs: [self.job(1)])
         #expect(!results[0].success && results[0].errorCode == code && results[0].credentialID == 4)
         #expect(world.state.withLock { $0.samples[1] } == 1)
+    }
+
+    /// A firewall that drops WinRM's port leaves a time-out behind, and WMI's port may still be open.
+    @Test(arguments: [PollErrorCode.timeout, .protocolError])
+    func aClosedWayInLeadsToTheNextCredential(code: PollErrorCode) async throws {
+        let world = World(credentials: [4, 9])
+        world.state.withLock { $0.behaviour[1] = .failsConnecting(code) }
+        let results = try await self.run(world, self.poller(world), jobs: [self.job(1)])
+        #expect(results[0].success && results[0].credentialID == 9)
     }
 
     @Test func theNextCredentialIsTriedAndTheFirstFailureIsReported() async throws {

@@ -1,0 +1,105 @@
+package import NMSCore
+
+/// A signed-in connection to a Windows machine, over which one query runs at a time.
+package protocol WindowsConnection: Sendable {
+    /// Whether it can still be used, as far as is known.
+    var isOpen: Bool { get }
+
+    /// Gives back what the host keeps for it, in bounded time. Further calls do nothing.
+    func close() async
+}
+
+/// Time-outs and bounds of a ``WindowsCollector``.
+package struct WindowsCollectorLimits: Sendable {
+    /// Connections kept between polls.
+    package var maxIdleConnections = 12_000
+    /// For TCP: a host that does not answer within it is away, and must be cheap.
+    package var connectTimeout: Duration = .seconds(3)
+    /// For one sign-in, during which others with the same credential may wait.
+    package var signInTimeout: Duration = .seconds(10)
+    /// For one query. Raw counters were seen to stall for 21 to 24 s while a service of the host restarts.
+    package var queryTimeout: Duration = .seconds(25)
+
+    package init() {}
+}
+
+/// Something that went wrong with a connection, and what follows from it.
+package struct TransportFailure: Error, Sendable {
+    package var failure: PollFailure
+    /// Whether the host has counted a failed login.
+    package var countsAsFailedLogin = false
+    /// Whether the same query may be tried at once on a new connection.
+    package var suggestsReconnect = false
+    /// The calling task was cancelled; `failure` says nothing then.
+    package var isCancellation = false
+
+    package init(
+        _ failure: PollFailure,
+        countsAsFailedLogin: Bool = false,
+        suggestsReconnect: Bool = false,
+        isCancellation: Bool = false
+    ) {
+        self.failure = failure
+        self.countsAsFailedLogin = countsAsFailedLogin
+        self.suggestsReconnect = suggestsReconnect
+        self.isCancellation = isCancellation
+    }
+}
+
+/// A collector that asks WQL over a connection kept between polls; a protocol adds only what it differs in.
+///
+/// Queries, their order, reconnecting, the sign-in gate and the kept connections are the same for all of them
+/// (``WindowsPoll``, ``WarmSessions``).
+package protocol WindowsCollector: Collector {
+    associatedtype Connection: WindowsConnection
+    associatedtype Row: WMIInstance & Sendable
+
+    var limits: WindowsCollectorLimits { get }
+    var sessions: WarmSessions<Connection> { get }
+
+    /// Where the target is reached, for messages, such as `WinRM HTTP port 5985`.
+    func endpointSummary(_ target: CollectorTarget) -> String
+
+    /// Connects, and no more: a failure here says that this way in is not open.
+    func connect(to target: CollectorTarget, deadline: ContinuousClock.Instant) async throws(TransportFailure)
+        -> Connection
+
+    /// Goes as far as can be gone without using the password. A host that stalls here keeps nobody else waiting.
+    func prepareSignIn(over connection: Connection, to target: CollectorTarget, deadline: ContinuousClock.Instant)
+        async throws(TransportFailure)
+
+    /// Proves the password.
+    func signIn(over connection: Connection, to target: CollectorTarget, deadline: ContinuousClock.Instant)
+        async throws(TransportFailure)
+
+    /// Runs a query to its end. An error after which answers could come out of step closes the connection.
+    func rows(
+        of wql: String,
+        over connection: Connection,
+        to target: CollectorTarget,
+        deadline: ContinuousClock.Instant
+    ) async throws(TransportFailure) -> [Row]
+}
+
+extension WindowsCollector {
+    /// Connections that are kept open at this moment.
+    package var idleConnections: Int { self.sessions.count }
+
+    package func sample(_ target: CollectorTarget, groups: Set<CounterGroup>) async throws -> RawSample {
+        let poll = WindowsPoll(collector: self, target: target, warm: await self.sessions.checkOut(target))
+        do {
+            let sample = try await poll.run(groups: groups)
+            await self.sessions.checkIn(await poll.connection, target: target)
+            return sample
+        } catch {
+            // A connection that is out of step or refused is closed by now; one that only met faults is kept.
+            if !(error is PollFailure) { await poll.close() }
+            await self.sessions.checkIn(await poll.connection, target: target)
+            throw error
+        }
+    }
+
+    package func forget(deviceID: Int) async { await self.sessions.forget(deviceID: deviceID) }
+    package func forget(credentialID: Int) async { await self.sessions.forget(credentialID: credentialID) }
+    package func shutDown() async { await self.sessions.shutDown() }
+}
