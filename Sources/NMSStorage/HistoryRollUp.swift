@@ -25,9 +25,9 @@ package final class HistoryRollUp: Sendable {
 
     /// What a step did.
     package enum Step: Sendable, Equatable {
-        /// Rolled up; there may be more to do.
+        /// Rolled up; there may be more to do at once.
         case advanced
-        /// Nothing is due.
+        /// Nothing more is due for now.
         case idle
         /// Another instance is at it.
         case busy
@@ -119,8 +119,9 @@ package final class HistoryRollUp: Sendable {
                 try await self.begin(connection, horizon: horizon)
                 return .advanced
             }
-            let isChanged = try await self.rollUpChanges(connection, before: start, state: state)
-            guard start < horizon else { return isChanged ? .advanced : .idle }
+            let taken = try await self.rollUpChanges(connection, before: start, state: state)
+            // Few changes are no haste: the next ones may come to the same hours.
+            guard start < horizon else { return taken == Self.changesPerStep ? .advanced : .idle }
             try await self.rollUp(connection, hour: start, horizon: horizon)
             return .advanced
         }
@@ -133,11 +134,12 @@ package final class HistoryRollUp: Sendable {
         try await self.setState(connection, min(first ?? horizon, horizon))
     }
 
+    /// Makes hours anew that got rows after they were rolled up; returns how many entries were taken.
     private func rollUpChanges(
         _ connection: PostgresConnection,
         before hour: Date,
         state: RollUpState
-    ) async throws -> Bool {
+    ) async throws -> Int {
         let taken = try await connection.query(Self.takeChanges, [hour, Self.changesPerStep])
         var wanted: [Date: Set<Int>] = [:]
         for row in taken {
@@ -150,7 +152,7 @@ package final class HistoryRollUp: Sendable {
         for (hour, ids) in wanted.sorted(by: { $0.key < $1.key }) {
             try await self.rollUp(connection, hour: hour, devices: ids.intersection(devices).sorted())
         }
-        return !taken.isEmpty
+        return taken.count
     }
 
     private func rollUp(_ connection: PostgresConnection, hour: Date, horizon: Date) async throws {
