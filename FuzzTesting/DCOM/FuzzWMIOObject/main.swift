@@ -35,7 +35,7 @@ func weight(_ value: CIMValue) -> Int {
     case .string(let text), .datetime(let text), .reference(let text): text.utf8.count
     case .object(let object): MemoryLayout<WMIObject>.stride + weight(object)
     case .array(let values):
-        values.reduce(0) { $0 + MemoryLayout<CIMValue?>.stride + ($1.map { weight($0) } ?? 0) }
+        values.reduce(0) { $0 + ($1.map { 4 + weight($0) } ?? 4) }
     default: 0
     }
 }

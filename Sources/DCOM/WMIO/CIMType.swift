@@ -26,4 +26,12 @@ package enum CIMType: UInt32, Sendable, CaseIterable {
         case .sint64, .uint64, .real64: 8
         }
     }
+
+    /// Whether a value is written in place, not in the heap.
+    package var isInline: Bool {
+        switch self {
+        case .string, .datetime, .reference, .object: false
+        default: true
+        }
+    }
 }

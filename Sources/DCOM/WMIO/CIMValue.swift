@@ -19,8 +19,7 @@ package enum CIMValue: Sendable, Equatable {
     /// A UTF-16 code unit.
     case char16(UInt16)
     indirect case object(WMIObject)
-    /// Elements that are nil are NULL: strings and objects without a place in the heap.
-    case array([CIMValue?])
+    case array(CIMArray)
 
     /// The text of a string, a datetime or a reference.
     package var string: String? {
@@ -54,7 +53,7 @@ package enum CIMValue: Sendable, Equatable {
         if case .object(let value) = self { value } else { nil }
     }
 
-    package var array: [CIMValue?]? {
+    package var array: CIMArray? {
         if case .array(let values) = self { values } else { nil }
     }
 }

@@ -3,8 +3,7 @@ package struct WMIOLimits: Sendable {
     /// How deep objects may be embedded in one another. Windows embeds one in the other when events carry an instance
     /// that holds an instance; nothing deeper is known.
     package var maximumDepth: Int
-    /// Bytes of memory for each byte of input. The most that honest objects need is an array of uint8, where each byte
-    /// becomes a `CIMValue?` of 24.
+    /// Bytes of memory for each byte of input. Real objects need up to six.
     package var memoryPerByte: Int
     /// Bytes of memory that even the smallest object may take.
     package var memoryFloor: Int
@@ -18,7 +17,7 @@ package struct WMIOLimits: Sendable {
 
     package init(
         maximumDepth: Int = 8,
-        memoryPerByte: Int = 32,
+        memoryPerByte: Int = 16,
         memoryFloor: Int = 4096,
         maximumCachedClasses: Int = 16,
         maximumCachedClassLength: Int = 65_536,

@@ -46,6 +46,13 @@ struct WMIOReader {
         return UInt64(low) | UInt64(try self.uint32(section)) << 32
     }
 
+    /// A number of one to eight bytes.
+    mutating func number(_ length: Int, _ section: WMIOError.Section) throws(WMIOError) -> UInt64 {
+        var bits: UInt64 = 0
+        for byte in try self.take(length, section).reversed() { bits = bits << 8 | UInt64(byte) }
+        return bits
+    }
+
     mutating func take(_ count: Int, _ section: WMIOError.Section) throws(WMIOError) -> ArraySlice<UInt8> {
         try self.require(count, section)
         defer { self.position += count }

@@ -224,22 +224,11 @@ struct WMIObjectParser {
         heap: WMIOHeap
     ) throws(WMIOError) -> CIMValue? {
         switch type {
-        case .sint8: .sint8(Int8(bitPattern: try reader.uint8(.valueTable)))
-        case .uint8: .uint8(try reader.uint8(.valueTable))
-        case .sint16: .sint16(Int16(bitPattern: try reader.uint16(.valueTable)))
-        case .uint16: .uint16(try reader.uint16(.valueTable))
-        case .sint32: .sint32(Int32(bitPattern: try reader.uint32(.valueTable)))
-        case .uint32: .uint32(try reader.uint32(.valueTable))
-        case .sint64: .sint64(Int64(bitPattern: try reader.uint64(.valueTable)))
-        case .uint64: .uint64(try reader.uint64(.valueTable))
-        case .real32: .real32(Float(bitPattern: try reader.uint32(.valueTable)))
-        case .real64: .real64(Double(bitPattern: try reader.uint64(.valueTable)))
-        case .boolean: .boolean(try reader.uint16(.valueTable) != 0)
-        case .char16: .char16(try reader.uint16(.valueTable))
         case .string: try heap.string(try reader.uint32(.valueTable), &self.allowance).map { .string($0) }
         case .datetime: try heap.string(try reader.uint32(.valueTable), &self.allowance).map { .datetime($0) }
         case .reference: try heap.string(try reader.uint32(.valueTable), &self.allowance).map { .reference($0) }
         case .object: try self.embedded(try reader.uint32(.valueTable), heap: heap)
+        default: CIMValue(type, try reader.number(type.encodedLength, .valueTable))
         }
     }
 
@@ -259,11 +248,16 @@ struct WMIObjectParser {
                 in: .array
             )
         }
+        if type.isInline {
+            let bytes = try reader.take(count * type.encodedLength, .array)
+            try self.allowance.charge(bytes.count, start)
+            return .array(CIMArray(type, Array(bytes)))
+        }
         try self.allowance.charge(count * MemoryLayout<CIMValue?>.stride, start)
         var values: [CIMValue?] = []
         values.reserveCapacity(count)
         for _ in 0..<count { values.append(try self.value(&reader, type, heap: heap)) }
-        return .array(values)
+        return .array(CIMArray(values))
     }
 
     /// An object in the heap: its length and an ObjectBlock, [MS-WMIO] 2.2.71.

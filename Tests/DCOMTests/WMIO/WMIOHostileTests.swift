@@ -26,7 +26,7 @@ import Testing
         case .string(let text), .datetime(let text), .reference(let text): text.utf8.count
         case .object(let object): MemoryLayout<WMIObject>.stride + self.weight(object)
         case .array(let values):
-            values.reduce(0) { $0 + MemoryLayout<CIMValue?>.stride + ($1.map { self.weight($0) } ?? 0) }
+            values.reduce(0) { $0 + ($1.map { 4 + self.weight($0) } ?? 4) }
         default: 0
         }
     }

@@ -127,7 +127,7 @@ import Testing
     @Test func defaultsOfClassesFromWindows() throws {
         let script = try self.inheritingEverything(.activeScript)
         let localSystem: [UInt8] = [1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0]
-        #expect(script["CreatorSID"] == .array(localSystem.map { .uint8($0) }))
+        #expect(script["CreatorSID"] == .array(CIMArray(localSystem.map { .uint8($0) })))
         #expect(script["KillTimeout"] == .uint32(0))
         #expect(
             self.names(script) == [
@@ -138,13 +138,13 @@ import Testing
         #expect(script.properties.filter { $0.value != nil }.count == 2)
 
         let filter = try self.inheritingEverything(.eventFilter)
-        #expect(filter["CreatorSID"] == .array(localSystem.map { .uint8($0) }))
+        #expect(filter["CreatorSID"] == .array(CIMArray(localSystem.map { .uint8($0) })))
         #expect(filter.properties.filter { $0.value != nil }.count == 1)
 
         let binding = try self.inheritingEverything(.filterToConsumer)
         #expect(binding.properties.map(\.declaration.type).filter { $0 == .reference }.count == 2)
         #expect(binding["DeliverSynchronously"] == .boolean(false))
-        #expect(binding["CreatorSID"] == .array(localSystem.map { .uint8($0) }))
+        #expect(binding["CreatorSID"] == .array(CIMArray(localSystem.map { .uint8($0) })))
         #expect(binding["DeliveryQoS"] == nil)
     }
 

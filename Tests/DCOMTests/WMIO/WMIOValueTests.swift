@@ -37,6 +37,7 @@ import Testing
         let items = heap.add(le(UInt32(3)) + slot + slot + slot)
         let bytes = WMIOBuilder.instance(type.rawValue | WMIOFormat.arrayFlag, le(items), heap: heap)
         #expect(try self.decode(bytes) == .array([value, value, value]))
+        #expect(try self.decode(bytes) != .array([value, value]))
     }
 
     @Test func emptyArray() throws {
@@ -47,7 +48,7 @@ import Testing
     }
 
     static let texts = [
-        "", "a", "Intel(R) 82574L Gigabit Network Connection", "Größe ÿ \u{80}", "日本語", "€", "smile \u{1F600}!", "Ā",
+        "", "a", "Intel(R) 82574L Gigabit Network Connection", "Größe ÿ \u{80}", "日本語", "€", "smile \u{1F600}!", "Ā", "aĀb",
     ]
 
     @Test(arguments: Self.texts)
