@@ -2,6 +2,24 @@ internal import Foundation
 internal import NMSCore
 internal import Synchronization
 
+/// How many connections may be kept between polls, by all collectors together: they share the process's descriptors.
+package final class IdleConnectionBudget: Sendable {
+    private let limit: Int
+    private let used = Mutex(0)
+
+    package init(limit: Int) { self.limit = limit }
+
+    func take() -> Bool {
+        self.used.withLock { used in
+            guard used < self.limit else { return false }
+            used += 1
+            return true
+        }
+    }
+
+    func giveBack(_ count: Int = 1) { self.used.withLock { $0 -= count } }
+}
+
 /// What a ``WindowsCollector`` keeps between polls: a connection per device, and the host's name.
 package final class WarmSessions<Connection: WindowsConnection>: Sendable {
     private struct Session: Sendable {
@@ -19,10 +37,10 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
         var closed = false
     }
 
-    private let limit: Int
+    private let budget: IdleConnectionBudget
     private let state = Mutex(State())
 
-    package init(limit: Int) { self.limit = limit }
+    package init(budget: IdleConnectionBudget) { self.budget = budget }
 
     /// Connections that wait for their next poll.
     package var count: Int { self.state.withLock { $0.sessions.count } }
@@ -34,6 +52,7 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
             return state.sessions.removeValue(forKey: target.deviceID)
         }
         guard let session else { return nil }
+        self.budget.giveBack()
         guard session.credential == target.credential, session.address == target.address, session.connection.isOpen
         else {
             await session.connection.close()
@@ -47,7 +66,7 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
         let kept = self.state.withLock { state in
             let use = state.inUse.removeValue(forKey: target.deviceID)
             guard let connection, connection.isOpen, use?.ended == false, !state.closed,
-                state.sessions.count < self.limit
+                self.budget.take()
             else { return false }
             state.sessions[target.deviceID] = Session(
                 connection: connection,
@@ -65,7 +84,9 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
             state.inUse[deviceID]?.ended = true
             return state.sessions.removeValue(forKey: deviceID)
         }
-        await session?.connection.close()
+        guard let session else { return }
+        self.budget.giveBack()
+        await session.connection.close()
     }
 
     func forget(credentialID: Int) async {
@@ -77,7 +98,7 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
             for id in ended.keys { state.sessions[id] = nil }
             return Array(ended.values)
         }
-        await Self.close(sessions)
+        await self.close(sessions)
     }
 
     func shutDown() async {
@@ -86,11 +107,12 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
             defer { state.sessions = [:] }
             return Array(state.sessions.values)
         }
-        await Self.close(sessions)
+        await self.close(sessions)
     }
 
     /// At once: a host that is away keeps its connection closing for a second.
-    private static func close(_ sessions: [Session]) async {
+    private func close(_ sessions: [Session]) async {
+        self.budget.giveBack(sessions.count)
         await withDiscardingTaskGroup { group in
             for session in sessions { group.addTask { await session.connection.close() } }
         }

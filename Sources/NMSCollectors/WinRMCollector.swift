@@ -16,7 +16,7 @@ package final class WinRMCollector: WindowsCollector {
     /// - Parameter caFile: PEM file of authorities to trust beside the system's; `winrm.ca_file`.
     package init(caFile: String? = nil, limits: WindowsCollectorLimits, eventLoopGroup: any EventLoopGroup) {
         self.limits = limits
-        self.sessions = WarmSessions(limit: limits.maxIdleConnections)
+        self.sessions = WarmSessions(budget: limits.idleConnections)
         self.caFile = caFile
         self.connector = WinRMConnector(group: eventLoopGroup)
     }

@@ -11,8 +11,8 @@ package protocol WindowsConnection: Sendable {
 
 /// Time-outs and bounds of a ``WindowsCollector``.
 package struct WindowsCollectorLimits: Sendable {
-    /// Connections kept between polls.
-    package var maxIdleConnections = 12_000
+    /// Connections kept between polls: one budget for all collectors.
+    package var idleConnections = IdleConnectionBudget(limit: 12_000)
     /// For TCP: a host that does not answer within it is away, and must be cheap.
     package var connectTimeout: Duration = .seconds(3)
     /// For one sign-in, during which others with the same credential may wait.
@@ -79,9 +79,14 @@ package protocol WindowsCollector: Collector {
         to target: CollectorTarget,
         deadline: ContinuousClock.Instant
     ) async throws(TransportFailure) -> [Row]
+
+    /// A poll over the connection is over, well or badly; what it left behind at the host is to be cleared away.
+    func endPoll(over connection: Connection) async
 }
 
 extension WindowsCollector {
+    package func endPoll(over connection: Connection) async {}
+
     /// Connections that are kept open at this moment.
     package var idleConnections: Int { self.sessions.count }
 
@@ -89,11 +94,13 @@ extension WindowsCollector {
         let poll = WindowsPoll(collector: self, target: target, warm: await self.sessions.checkOut(target))
         do {
             let sample = try await poll.run(groups: groups)
+            if let connection = await poll.connection { await self.endPoll(over: connection) }
             await self.sessions.checkIn(await poll.connection, target: target)
             return sample
         } catch {
             // A connection that is out of step or refused is closed by now; one that only met faults is kept.
             if !(error is PollFailure) { await poll.close() }
+            if let connection = await poll.connection { await self.endPoll(over: connection) }
             await self.sessions.checkIn(await poll.connection, target: target)
             throw error
         }

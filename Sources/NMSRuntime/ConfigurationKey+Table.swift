@@ -232,7 +232,7 @@ extension ConfigurationKey {
             "winrm.max_idle_connections",
             .integer(0...1_000_000, \.winrm.maxIdleConnections),
             default: "12000",
-            "Warm connections to hosts kept between polls."
+            "Warm connections to hosts kept between polls, over WinRM and WMI together."
         ),
         .init(
             "winrm.ca_file",

@@ -91,7 +91,7 @@ struct Services {
             credentialTTL: self.configuration.cache.credentialTTL
         )
         let guardian = LockoutGuard(store: credentials, events: self.queue, logger: logger)
-        let collectors = CollectorRegistry([self.winrm()])
+        let collectors = self.collectors()
         var polling = Poller.Configuration()
         polling.workerCount = self.configuration.polling.workerCount
         polling.timeout = self.configuration.polling.timeout
@@ -123,14 +123,15 @@ struct Services {
         ]
     }
 
-    private func winrm() -> WinRMCollector {
+    /// Every way to read a machine. A new collector is one line here.
+    private func collectors() -> CollectorRegistry {
         var limits = WindowsCollectorLimits()
-        limits.maxIdleConnections = self.idleConnections()
-        return WinRMCollector(
-            caFile: self.configuration.winrm.caFile,
-            limits: limits,
-            eventLoopGroup: MultiThreadedEventLoopGroup.singleton
-        )
+        limits.idleConnections = IdleConnectionBudget(limit: self.idleConnections())
+        let group = MultiThreadedEventLoopGroup.singleton
+        return CollectorRegistry([
+            WinRMCollector(caFile: self.configuration.winrm.caFile, limits: limits, eventLoopGroup: group),
+            WMICollector(limits: limits, eventLoopGroup: group),
+        ])
     }
 
     /// `winrm.max_idle_connections`, or what the descriptor limit allows.

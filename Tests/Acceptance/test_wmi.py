@@ -1,0 +1,138 @@
+"""The `wmi` credential type: hosts without WinRM, read over DCOM from Linux."""
+
+import time
+
+import pytest
+import requests
+
+from processes import HOST_PASSWORD, WRONG_PASSWORD, wait_until
+from test_first_steps import ADDITIONS, METRICS_SHAPE, assert_equals_truth, assert_shape, first_row
+
+WMI = {"credential_type": "wmi", "password": HOST_PASSWORD}
+#: A legacy server: nothing listens on WinRM's ports.
+NO_WINRM = ("--winrm-port", 0, "--winrms-port", 0)
+
+
+def references(fleet, kind):
+    hosts = requests.get(f"{fleet.truth}/hosts", timeout=10).json()["hosts"]
+    return sum(host[f"{kind}_references"] for host in hosts)
+
+
+def test_from_nothing_to_the_first_row(start):
+    fleet = start.winsim(1, *NO_WINRM, static=True)
+    server = start.server()
+    curl, identifier, metrics = first_row(server, fleet, WMI)
+    assert_shape(metrics, {**METRICS_SHAPE, **ADDITIONS})
+    assert_equals_truth(fleet, metrics)
+    _, device = curl("GET", f"/devices/{identifier}")
+    truth = fleet.state(fleet.address(0))
+    assert device["data"]["status"] == "monitoring" and device["data"]["last_error"] is None
+    assert device["data"]["os"] == truth["os"] and device["data"]["hostname"] == truth["hostname"]
+
+
+def test_the_same_values_as_over_winrm(start):
+    """Every kind of host that the fleet has, the ones that inherit defaults of their classes among them."""
+    fleet = start.winsim(16, static=True)
+    server = start.server()
+    api = server.api()
+    winrm, wmi = api.credential("winrm"), api.credential("wmi", credential_type="wmi")
+    devices = {api.add(address, winrm, interval=5): address for address in fleet.addresses}
+    over_winrm = {device: api.metrics(device, timeout=25) for device in devices}
+    switched = time.time()
+    for device in devices:
+        api.provision(device, wmi, polling_interval=5)
+    time.sleep(6)
+    for device, address in devices.items():
+        shown = api.wait_for(device, lambda d: d["last_error"] is None and d["status"] == "monitoring", 20, "monitoring")
+        assert shown["credential_ids"] == [wmi]
+        one, other = over_winrm[device], api.metrics(device)
+        assert other["timestamp"] > one["timestamp"]
+        for group in ("memory", "disk"):
+            assert other[group] == one[group], address
+        assert other["process_count"] == one["process_count"]
+        assert other["cpu"]["usage_percent"] == pytest.approx(one["cpu"]["usage_percent"], rel=0.01)
+        for name in ("bytes_sent_per_sec", "bytes_recv_per_sec", "utilization_percent"):
+            assert other["network"][name] == pytest.approx(one["network"][name], rel=0.01), name
+        # The rows of WMI were really read over DCOM.
+        assert fleet.state(address)["held_references"] > 0
+    print(f"switched over within {time.time() - switched:.1f} s")
+
+
+def test_fallback_from_winrm_to_wmi_is_remembered(start):
+    legacy = start.winsim(2, *NO_WINRM)
+    modern = start.winsim(2, "--epm-port", 0)
+    server = start.server()
+    api = server.api()
+    winrm, wmi = api.credential("winrm"), api.credential("wmi", credential_type="wmi")
+    devices = {}
+    for fleet, order in ((legacy, [winrm, wmi]), (modern, [wmi, winrm])):
+        for address in fleet.addresses:
+            device = api.device(address)
+            api.call(
+                "POST", f"/devices/{device}/provision", {"credential_ids": order, "polling_interval": 5}
+            )
+            devices[device] = address
+    for device in devices:
+        row = api.metrics(device)
+        assert row["cpu"]["usage_percent"] is not None
+        shown = api.wait_for(device, lambda d: d["status"] == "monitoring", 10, "monitoring")
+        assert shown["last_error"] is None
+    # What worked is tried first from now on: no host sees a further knock on the door that was closed.
+    wait_until(lambda: all(len(api.rows(d)) >= 3 for d in devices), 25, "three rows of each")
+    lines = [line for line in server.log_lines() if "connection_refused" in line]
+    assert not lines, lines[:3]
+    for fleet in (legacy, modern):
+        for address in fleet.addresses:
+            assert fleet.state(address)["failed_logins"] == 0
+
+
+def test_a_wrong_password_is_one_failed_login(start):
+    fleet = start.winsim(1, *NO_WINRM)
+    server = start.server()
+    api = server.api()
+    wrong = api.credential("wrong", WRONG_PASSWORD, credential_type="wmi")
+    device = api.add(fleet.address(0), wrong, interval=5)
+    shown = api.wait_for(device, lambda d: d["last_error"], 15, "an error")
+    assert shown["last_error"]["code"] == "auth_failed"
+    assert "WMI over DCOM port 135" in shown["last_error"]["message"]
+    assert fleet.state(fleet.address(0))["failed_logins"] == 1
+    api.wait_for(device, lambda d: d["last_error"]["code"] == "credential_suspended", 20, "the suspension")
+    time.sleep(6)
+    assert fleet.state(fleet.address(0))["failed_logins"] == 2
+    assert api.show(device)["status"] == "provisioned"
+    api.call("PUT", f"/credentials/{wrong}", {"password": HOST_PASSWORD})
+    api.wait_for(device, lambda d: d["status"] == "monitoring" and d["last_error"] is None, 15, "the right one works")
+    assert fleet.state(fleet.address(0))["failed_logins"] == 2
+
+
+def test_nothing_stays_behind_at_the_hosts(start):
+    """More than 1,000 polls, cold ones and cut ones among them; then a shutdown."""
+    fleet = start.winsim(100, *NO_WINRM)
+    server = start.server()
+    api = server.api()
+    wmi = api.credential("wmi", credential_type="wmi")
+    devices = [api.add(address, wmi, interval=5) for address in fleet.addresses]
+    wait_until(lambda: all(api.rows(d) for d in devices[::10]), 30, "rows")
+    time.sleep(20)
+    # Every session ends in the middle of what it does: a changed credential drops them all.
+    api.call("PUT", f"/credentials/{wmi}", {"password": HOST_PASSWORD, "description": "the same again"})
+    time.sleep(12)
+    # Hosts that fail in the middle of an enumeration, and sign-ins that are refused, leave nothing either.
+    fleet.set_faults(
+        [
+            {"hosts": f"{fleet.address(0)}-{fleet.address(19)}", "fault": "enumeration_error"},
+            {"hosts": f"{fleet.address(20)}-{fleet.address(29)}", "fault": "namespace_denied"},
+        ]
+    )
+    time.sleep(10)
+    fleet.set_faults([])
+    wait_until(lambda: sum(len(api.rows(d)) for d in devices) >= 1000, 40, "1,000 rows", interval=1)
+    for device in devices:
+        api.wait_for(device, lambda d: d["status"] == "monitoring", 20, "monitoring")
+    assert references(fleet, "leaked") == 0
+    held = references(fleet, "held")
+    assert 0 < held
+    assert server.stop() == 0
+    wait_until(lambda: references(fleet, "held") == 0, 5, "every reference is given back")
+    assert references(fleet, "leaked") == 0
+    print(f"{held} references held by 100 warm sessions, none after the end")
