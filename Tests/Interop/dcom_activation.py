@@ -16,6 +16,11 @@ def text_of(binary):
     return str(uuid.UUID(bytes_le=bytes(binary[:16])))
 
 
+def signed(status):
+    """impacket's HRESULT is a signed number, and makes 0 of what does not fit."""
+    return status - (1 << 32) if status >= 1 << 31 else status
+
+
 WBEM_LEVEL1_LOGIN = text_of(wmi.CLSID_WbemLevel1Login)
 NAMES = {
     dcomrt.CLSID_InstantiationInfo: dcomrt.InstantiationInfoData,
@@ -153,7 +158,7 @@ def answer(results, exporter, hint):
         iid["Data"] = uuid.UUID(interface_id).bytes_le
         out["piid"].append(iid)
         code = dcomrt.HRESULT()
-        code["Data"] = status
+        code["Data"] = signed(status)
         out["phresults"].append(code)
         pointer = dcomrt.PMInterfacePointer()
         if reference is None:

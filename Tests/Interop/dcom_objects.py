@@ -9,6 +9,7 @@ import uuid
 
 import dcom_activation as activation
 from dcom_activation import PUBLIC_REFERENCES, text_of
+from dcom_ntlm import INTEGRITY
 from dcom_rpc import OPERATION_RANGE, Fault, Silent
 from dcom_wmio import object_array
 from impacket.dcerpc.v5 import dcomrt, dtypes, ndr
@@ -146,6 +147,8 @@ class Exporter:
             self.odd("operation %d of %s" % (opnum, interface))
             raise Fault(OPERATION_RANGE)
         self.state.called(name, level)
+        if name in ("SimplePing", "ComplexPing") and not self.options.anonymous_pings and level < INTEGRITY:
+            raise Fault(5)
         if interface != IOBJECT_EXPORTER and level < self.options.minimum_level:
             self.odd("%s at level %d" % (name, level))
             raise Fault(5)
@@ -257,7 +260,7 @@ class Exporter:
                 standard["ipid"] = uuid.UUID(made.ipid).bytes_le
             else:
                 refusals += 1
-                result["hResult"] = E_NOINTERFACE
+                result["hResult"] = activation.signed(E_NOINTERFACE)
             answer["ppQIResults"].append(result)
         # [MS-DCOM] 3.1.1.5.6.1.1: S_OK, S_FALSE when some were refused, E_NOINTERFACE when all were. aiowmi was written
         # against hosts that say it in the results alone.

@@ -136,7 +136,10 @@ class Connection:
             for _ in range(syntaxes):
                 offers.append((str(uuid.UUID(bytes_le=data[at : at + 16])), struct.unpack_from("<L", data, at + 16)[0]))
                 at += 20
-            results.append(self.accept(number, str(abstract), version, offers))
+            if self.options.late_interfaces and not is_alter and at > 28 + 44:
+                results.append(struct.pack("<HH", 2, 3) + bytes(20))  # local limit exceeded
+            else:
+                results.append(self.accept(number, str(abstract), version, offers))
         if end - at > 15 or (trailer and end - at != trailer["auth_pad_len"]):
             self.odd("%d bytes between the contexts and the trailer" % (end - at))
         if fault:

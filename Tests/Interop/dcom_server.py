@@ -35,6 +35,8 @@ class Options:
     header_sign: bool = True
     minimum_level: int = 5
     authn_hint: int = 4
+    anonymous_pings: bool = True
+    late_interfaces: bool = False  # none but the login in a bind; the others only by alter_context
     smart: bool = True
     refuse_in_results: bool = False  # RemQueryInterface succeeds as a call even when it found nothing
     names_only: bool = False  # bindings without addresses

@@ -1,6 +1,6 @@
 """The classes that dcom_server.py has, with values that differ in every place and some that are easily got wrong."""
 
-from dcom_wmio import Property, Table
+from dcom_wmio import TYPES, Property, Table
 
 BIG = (1 << 63) + 12345
 
@@ -104,7 +104,13 @@ def everything():
     return Table("NMS_Everything", properties, [full, empty, {}, zero], parents=("NMS_Parent",))
 
 
+def other_nulls():
+    table = Table("NMS_Nulls", [Property("A_" + each, each) for each in TYPES], [{}])
+    table.nulls_as_windows = False
+    return table
+
+
 def tables():
-    made = [operating_system(), logical_disk(), processor(), network(), computer_system(), everything()]
+    made = [operating_system(), logical_disk(), processor(), network(), computer_system(), everything(), other_nulls()]
     made.append(Table("NMS_Nothing", [Property("Name", "string")], []))
     return {table.name.lower(): table for table in made}

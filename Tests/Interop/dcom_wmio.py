@@ -82,8 +82,6 @@ class Property:
 
     def encode(self, value, heap):
         """The bytes in the value table; what does not fit there goes to the heap."""
-        if value is None:
-            return (b"\xff" if self.is_array or self.cim_type in IN_HEAP else b"\0") * self.size
         if not self.is_array:
             return self.scalar(value, heap)
         count = struct.pack("<L", len(value))
@@ -126,6 +124,8 @@ def nd_and_values(properties, bits, values):
 class Table:
     """A class with rows; a row is a dictionary, a property that it lacks takes the class's default."""
 
+    nulls_as_windows = True
+
     def __init__(self, name, properties, rows, parents=(), namespace="root\\CIMV2"):
         self.name, self.properties, self.rows = name, properties, rows
         self.parents, self.namespace = parents, namespace
@@ -146,7 +146,9 @@ class Table:
             return self
         by_name = {each.name.lower(): each for each in self.properties}
         chosen = [by_name[name.lower()] for name in names if name.lower() in by_name]
-        return Table(self.name, chosen, self.rows, self.parents, self.namespace)
+        made = Table(self.name, chosen, self.rows, self.parents, self.namespace)
+        made.nulls_as_windows = self.nulls_as_windows
+        return made
 
     def class_part(self):
         heap = Heap()
@@ -167,7 +169,7 @@ class Table:
             lookup["PropertyNameRef"] = name_reference
             lookup["PropertyInfoRef"] = heap.add(info.getData())
             lookups.append((each.name.lower(), lookup.getData()))
-            values.append(each.encode(each.default, heap))
+            values.append(b"\xff" * each.size if each.default is None else each.encode(each.default, heap))
             bits.append(IS_NULL if each.default is None else 0)
             offset += each.size
 
@@ -202,8 +204,13 @@ class Table:
                 bits.append(IS_DEFAULT)
                 continue
             value = row.get(each.name)
+            if value is None:
+                # Windows sets both bits and zeros the place; one bit, and anything in the place, means the same.
+                values.append((b"\0" if self.nulls_as_windows else b"\xff") * each.size)
+                bits.append(IS_NULL | (IS_DEFAULT if self.nulls_as_windows else 0))
+                continue
             values.append(each.encode(value, heap))
-            bits.append(IS_NULL if value is None else 0)
+            bits.append(0)
         body = struct.pack("<BL", 0, name) + nd_and_values(self.properties, bits, values)
         body += qualifier_set().getData() + b"\1" + heap.structure().getData()
         return struct.pack("<L", len(body) + 4) + body

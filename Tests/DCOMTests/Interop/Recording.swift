@@ -11,34 +11,10 @@ struct Recording: Decodable {
         var pdus: [String]
     }
 
-    /// A property's value as the client printed it.
-    enum Value: Decodable, Equatable {
-        case null
-        case boolean(Bool)
-        case text(String)
-        case unsigned(UInt64)
-        case signed(Int64)
-
-        init(from decoder: any Decoder) throws {
-            let container = try decoder.singleValueContainer()
-            if container.decodeNil() {
-                self = .null
-            } else if let value = try? container.decode(Bool.self) {
-                self = .boolean(value)
-            } else if let value = try? container.decode(String.self) {
-                self = .text(value)
-            } else if let value = try? container.decode(UInt64.self) {
-                self = .unsigned(value)
-            } else {
-                self = .signed(try container.decode(Int64.self))
-            }
-        }
-    }
-
     var client: String
     var queries: [String: String]
     var connections: [Connection]
-    var rows: [String: [[String: Value]]]
+    var rows: [String: [[String: PrintedValue]]]
 
     init(_ name: String) throws {
         let file = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
