@@ -60,7 +60,21 @@ let package = Package(
         fuzzTarget("FuzzSealedMultipart", of: "WinRM"),
 
         // MARK: DCOM
-        room("DCOM", dependencies: [], sources: ["WMIO"]),
+        room(
+            "DCOM",
+            dependencies: ["SSP"],
+            // What decodes; the rest needs a network.
+            sources: [
+                "NDR", "RPC/RPCBind.swift", "RPC/RPCBindAck.swift", "RPC/RPCCall.swift",
+                "RPC/RPCClientMachine.swift", "RPC/RPCClientMachine+Answers.swift", "RPC/RPCError.swift",
+                "RPC/RPCFragment.swift", "RPC/RPCFragmenter.swift", "RPC/RPCHeader.swift", "RPC/RPCInterface.swift",
+                "RPC/RPCLimits.swift", "RPC/RPCPDU.swift", "RPC/RPCReassembler.swift", "RPC/RPCSecurityContext.swift",
+                "RPC/RPCStatus.swift", "RPC/RPCVerifier.swift", "WMIO",
+            ]
+        ),
+        fuzzTarget("FuzzNDR", of: "DCOM"),
+        fuzzTarget("FuzzRPCFragments", of: "DCOM", dependencies: ["SSP"]),
+        fuzzTarget("FuzzRPCSecurity", of: "DCOM", dependencies: ["SSP"]),
         fuzzTarget("FuzzWMIOObject", of: "DCOM"),
         fuzzTarget("FuzzWMIOObjectArray", of: "DCOM"),
     ],

@@ -3,7 +3,7 @@ import SSP
 /// What arrives from the host.
 extension RPCClientMachine {
     /// A fragment arrived.
-    mutating func received(_ fragment: RPCFragment) -> Action {
+    package mutating func received(_ fragment: RPCFragment) -> Action {
         guard self.failure == nil else { return .none }
         defer { self.hasAnswered = true }
         guard fragment.header.type != .shutdown else { return self.closed() }
@@ -19,7 +19,7 @@ extension RPCClientMachine {
     }
 
     /// The deadline passed, the channel failed, or the caller gave up: the connection cannot be used any more.
-    mutating func fail(_ error: RPCError) -> Action {
+    package mutating func fail(_ error: RPCError) -> Action {
         guard self.failure == nil else { return .none }
         self.failure = error
         guard self.exchange != nil else { return .close }
@@ -28,7 +28,7 @@ extension RPCClientMachine {
     }
 
     /// The connection ended.
-    mutating func closed() -> Action {
+    package mutating func closed() -> Action {
         guard let exchange = self.exchange else { return self.fail(.connectionClosed) }
         if self.reassembler.isReceiving {
             return self.fail(.connectionReset("the host closed it in the middle of an answer"))

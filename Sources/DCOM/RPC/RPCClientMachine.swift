@@ -1,7 +1,7 @@
-import SSP
+package import SSP
 
 /// What a caller asks of a connection.
-enum RPCOperation: Sendable {
+package enum RPCOperation: Sendable {
     /// Associates (bind), or, on a connection that is, adds interfaces (alter_context).
     case bind([RPCInterface])
     /// The same, and begins to sign in: everything up to the host's NTLM challenge.
@@ -19,17 +19,31 @@ enum RPCOperation: Sendable {
     }
 }
 
-struct RPCClientCall: Sendable {
+package struct RPCClientCall: Sendable {
     var interface: RPCInterface
     var object: GUID?
     var opnum: UInt16
     var stub: [UInt8]
     /// `auth_context_id` of the security context to use; nil for the one that was made last.
     var security: UInt32?
+
+    package init(
+        interface: RPCInterface,
+        object: GUID? = nil,
+        opnum: UInt16,
+        stub: [UInt8],
+        security: UInt32? = nil
+    ) {
+        self.interface = interface
+        self.object = object
+        self.opnum = opnum
+        self.stub = stub
+        self.security = security
+    }
 }
 
 /// What an operation gives back.
-enum RPCReply: Sendable {
+package enum RPCReply: Sendable {
     case none
     case challenge(NTLMChallengeInfo)
     case authenticated(contextID: UInt32)
@@ -39,9 +53,9 @@ enum RPCReply: Sendable {
 /// Decides what the client's side of a connection does: one exchange in flight at a time.
 ///
 /// It never performs anything: every event gives an action back.
-struct RPCClientMachine: Sendable {
+package struct RPCClientMachine: Sendable {
     /// What to do about an operation.
-    enum Start: Sendable {
+    package enum Start: Sendable {
         /// Send these bytes and wait for the answer.
         case send([UInt8])
         /// Send these bytes; nobody answers them.
@@ -51,7 +65,7 @@ struct RPCClientMachine: Sendable {
     }
 
     /// What to do about something that happened.
-    enum Action: Sendable {
+    package enum Action: Sendable {
         case none
         /// The exchange in flight is done, one way or the other; `close` says whether the connection is, too.
         case complete(Result<RPCReply, RPCError>, close: Bool)
@@ -113,7 +127,7 @@ struct RPCClientMachine: Sendable {
     private var nextContextID: UInt16 = 0
     private var nextSecurityID: UInt32 = 1
 
-    init(limits: RPCLimits, environment: NTLMEnvironment) {
+    package init(limits: RPCLimits, environment: NTLMEnvironment) {
         self.limits = limits
         self.environment = environment
         self.fragmenter = RPCFragmenter(maximumFragment: limits.maximumFragment)
@@ -123,7 +137,7 @@ struct RPCClientMachine: Sendable {
     // MARK: - Operations
 
     /// An operation is to begin; nothing else is in flight.
-    mutating func begin(_ operation: RPCOperation) -> Start {
+    package mutating func begin(_ operation: RPCOperation) -> Start {
         if let failure { return .failed(failure, close: false) }
         guard self.exchange == nil else {
             return .failed(.misuse("an operation while another is in flight"), close: false)
