@@ -83,7 +83,7 @@ extension WMIConnection {
         do throws(WMIError) {
             return try await self.plainRows(enumerator, &fetch)
         } catch {
-            guard fetch.requests == 0, Self.isRefusal(error) else { throw error }
+            guard fetch.requests <= 1, fetch.rows == 0, Self.isRefusal(error) else { throw error }
             guard let rows = try await self.smartRows(enumerator, &fetch) else { throw error }
             self.enumeration = .smart
             return rows

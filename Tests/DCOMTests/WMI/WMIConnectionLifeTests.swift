@@ -1,0 +1,233 @@
+import SSP
+import Synchronization
+import Testing
+
+@testable import DCOM
+
+/// Cancellation, closing, pings, and the end of a connection that nobody uses.
+@Suite(.timeLimit(.minutes(1))) struct WMIConnectionLifeTests {
+    // MARK: - Cancellation
+
+    /// A cancelled query ends once its call is answered, and what the answer brought is given back.
+    @Test(arguments: ["NTLMLogin", "ExecQuery", "Next"])
+    func aCancelledQueryLeaksNothing(method: String) async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn { $0.upkeep.cancellationGrace = .seconds(60) }
+        host.react(method, .hang)
+        if method != "NTLMLogin" { host.answer([[1], [2]]) }
+        let query = Task { try await connection.query("Q", deadline: .later) }
+        await host.waitUntilHung()
+        query.cancel()
+        host.resume()
+        await #expect { try await query.value } throws: { ($0 as? WMIError)?.category == .cancelled }
+        #expect(connection.isOpen)
+        #expect(try await connection.query("Q", deadline: .later).count == 1)
+        await connection.close(deadline: .later)
+        #expect(host.references == 0)
+        #expect(host.openChannels == 0)
+    }
+
+    @Test func aCancelledQueryWaitsNoLongerThanTheGrace() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn { $0.upkeep.cancellationGrace = .milliseconds(1) }
+        host.react("Next", .hang)
+        let query = Task { try await connection.query("Q", deadline: .later) }
+        await host.waitUntilHung()
+        query.cancel()
+        await #expect { try await query.value } throws: { ($0 as? WMIError)?.category == .cancelled }
+        #expect(!connection.isOpen)
+        await connection.close(deadline: .later)
+        #expect(host.openChannels == 0)
+    }
+
+    @Test func aCancelledTaskStartsNothing() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        host.clearLog()
+        let query = Task {
+            withUnsafeCurrentTask { $0?.cancel() }
+            return try await connection.query("Q", deadline: .later)
+        }
+        await #expect { try await query.value } throws: { ($0 as? WMIError)?.category == .cancelled }
+        #expect(host.log.isEmpty)
+        #expect(connection.isOpen)
+        await connection.close(deadline: .later)
+    }
+
+    @Test func aCancelledSignInLeaksNothing() async throws {
+        let host = ScriptedHost()
+        host.react("RemoteCreateInstance", .hang)
+        let connection = try await host.connector { $0.upkeep.cancellationGrace = .seconds(60) }
+            .connect(to: WMIEndpoint(address: ScriptedHost.address), deadline: .later)
+        let signIn = Task {
+            try await connection.authenticate(
+                WMICredential(username: "u", password: ScriptedHost.password),
+                deadline: .later
+            )
+        }
+        await host.waitUntilHung()
+        signIn.cancel()
+        host.resume()
+        await #expect { try await signIn.value } throws: { ($0 as? WMIError)?.category == .cancelled }
+        #expect(host.references == 0)
+        #expect(host.openChannels == 0)
+        #expect(!connection.isOpen)
+    }
+
+    // MARK: - Closing
+
+    @Test func closingEndsAQueryAndGivesBack() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn { $0.upkeep.cancellationGrace = .seconds(60) }
+        host.react("Next", .hang)
+        host.answer([[1], [2]])
+        let query = Task { try await connection.query("Q", deadline: .later) }
+        await host.waitUntilHung()
+        let closing = Task { await connection.close(deadline: .later) }
+        while connection.isOpen { await Task.yield() }
+        host.resume()
+        await closing.value
+        await #expect { try await query.value } throws: { ($0 as? WMIError)?.category == .cancelled }
+        #expect(host.references == 0)
+        #expect(host.openChannels == 0)
+    }
+
+    @Test func closingIsBoundedInTime() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        host.react("Next", .hang)
+        let query = Task { try await connection.query("Q", deadline: .later) }
+        await host.waitUntilHung()
+        await connection.close(deadline: .now + .milliseconds(1))
+        #expect(host.openChannels == 0)
+        _ = await query.result
+    }
+
+    @Test func closingTwiceAndWithoutSigningIn() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.connector().connect(to: WMIEndpoint(address: "192.0.2.17"), deadline: .later)
+        #expect(connection.isOpen)
+        await connection.close(deadline: .later)
+        await connection.close(deadline: .later)
+        #expect(!connection.isOpen)
+        #expect(host.openChannels == 0)
+    }
+
+    @Test func aForgottenConnectionClosesItsChannels() async throws {
+        let host = ScriptedHost()
+        var connection: WMIConnection? = try await host.signedIn()
+        #expect(host.openChannels == 2)
+        _ = consume connection
+        connection = nil
+        while host.openChannels > 0 { await Task.yield() }
+    }
+
+    // MARK: - Pings
+
+    @Test func pingsKeepTheObjectsOfTheConnection() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        _ = try await connection.query("Q", deadline: .later)
+        await connection.releaseUnused(deadline: .later)
+        let now = ContinuousClock.now
+        #expect(try #require(await connection.lookAfter(at: now)) <= now + .seconds(30))
+        #expect(host.openChannels == 2)
+        _ = await connection.lookAfter(at: now + .seconds(30))
+        // Without a sign-in, on a connection of its own; the resolver's is not needed any more.
+        #expect(host.openChannels == 1)
+        #expect(host.state.withLock { $0.dialled } == ["192.0.2.17:135", "192.0.2.17:49154", "192.0.2.17:135"])
+        // IWbemLevel1Login and IWbemServices are objects 1001 and 1002.
+        #expect(host.state.withLock { $0.pingSets } == [1: [1001, 1002]])
+        _ = await connection.lookAfter(at: now + .seconds(160))
+        #expect(
+            host.state.withLock { $0.pings } == [
+                .complex(ComplexPing.Request(set: 0, sequence: 1, added: [1001, 1002], removed: [])),
+                .simple(SimplePing.Request(set: 1)),
+            ]
+        )
+        // A further namespace joins the set.
+        _ = try await connection.query("Q", namespace: "root/other", deadline: .later)
+        _ = await connection.lookAfter(at: now + .seconds(290))
+        _ = await connection.lookAfter(at: now + .seconds(420))
+        #expect(host.state.withLock { $0.pingSets[1]?.count } == 3)
+        #expect(host.state.withLock { $0.pings.count } >= 3)
+        #expect(host.openChannels == 1)
+        await connection.close(deadline: .later)
+        #expect(host.references == 0)
+        #expect(host.openChannels == 0)
+    }
+
+    @Test func aHostThatWantsASignInGetsIt() async throws {
+        let host = ScriptedHost { $0.takesAnonymousPings = false }
+        let connection = try await host.signedIn()
+        let now = ContinuousClock.now
+        _ = await connection.lookAfter(at: now + .seconds(30))
+        #expect(host.state.withLock { $0.pingSets } == [1: [1001]])
+        #expect(host.openChannels == 2)
+        host.clearLog()
+        _ = await connection.lookAfter(at: now + .seconds(160))
+        // Not tried without a sign-in again.
+        #expect(host.log == ["SimplePing"])
+        await connection.close(deadline: .later)
+        #expect(host.openChannels == 0)
+    }
+
+    @Test func aForgottenSetIsMadeAnew() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        let now = ContinuousClock.now
+        _ = await connection.lookAfter(at: now + .seconds(30))
+        host.state.withLock { $0.pingSets = [:] }
+        _ = await connection.lookAfter(at: now + .seconds(160))
+        #expect(host.state.withLock { $0.pingSets } == [1: [1001]])
+        await connection.close(deadline: .later)
+    }
+
+    @Test func afailedPingIsTriedAgainLater() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        let now = ContinuousClock.now
+        _ = await connection.lookAfter(at: now + .seconds(30))
+        host.state.withLock { $0.refusedDials["192.0.2.17:135"] = .connectionRefused }
+        _ = await connection.lookAfter(at: now + .seconds(160))
+        #expect(connection.isOpen)
+        host.state.withLock { $0.refusedDials = [:] }
+        host.clearLog()
+        _ = await connection.lookAfter(at: now + .seconds(290))
+        #expect(host.log == ["bind", "SimplePing"])
+        await connection.close(deadline: .later)
+        #expect(host.openChannels == 0)
+    }
+
+    // MARK: - The end of an idle connection
+
+    @Test func anIdleConnectionGivesBackAndCloses() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        _ = try await connection.query("Q", deadline: .later)
+        #expect(await connection.lookAfter(at: .now + .seconds(601)) == nil)
+        #expect(!connection.isOpen)
+        #expect(host.references == 0)
+        #expect(host.openChannels == 0)
+    }
+
+    @Test func whatQueriesLeaveIsGivenBack() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        _ = try await connection.query("Q", deadline: .later)
+        #expect(host.references == 15)
+        _ = await connection.lookAfter(at: .now)
+        #expect(host.references == 10)
+        await connection.close(deadline: .later)
+    }
+
+    @Test func aConnectionThatTheHostClosedIsNoticed() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        host.react("NTLMLogin", .fail(.connectionReset("x")))
+        _ = try? await connection.query("Q", deadline: .later)
+        #expect(!connection.isOpen)
+        #expect(await connection.lookAfter(at: .now) == nil)
+        #expect(host.openChannels == 0)
+    }
+}
