@@ -11,10 +11,6 @@ package enum WMIOFormat {
     package static let instanceFlag: UInt8 = 0x02
     /// The names of server and namespace follow.
     package static let decorationFlag: UInt8 = 0x04
-    /// The object is the prototype of a query's results.
-    package static let prototypeFlag: UInt8 = 0x10
-    /// Keys are missing from the prototype.
-    package static let keysMissingFlag: UInt8 = 0x40
 
     // MARK: Classes and instances
 
