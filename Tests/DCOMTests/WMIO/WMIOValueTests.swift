@@ -48,7 +48,8 @@ import Testing
     }
 
     static let texts = [
-        "", "a", "Intel(R) 82574L Gigabit Network Connection", "Größe ÿ \u{80}", "日本語", "€", "smile \u{1F600}!", "Ā", "aĀb",
+        "", "a", "Intel(R) 82574L Gigabit Network Connection", "Größe ÿ \u{80}", "日本語", "€", "smile \u{1F600}!", "Ā",
+        "aĀb",
     ]
 
     @Test(arguments: Self.texts)
