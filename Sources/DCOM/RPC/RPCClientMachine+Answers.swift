@@ -115,6 +115,7 @@ extension RPCClientMachine {
             }
             login.challenge = verifier.value
             self.login = login
+            self.challengeInfo = info
         }
         if let rejection { return self.finish(.failure(rejection)) }
         return self.finish(.success(info.map { .challenge($0) } ?? .none))

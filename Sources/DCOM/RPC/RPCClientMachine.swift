@@ -117,6 +117,8 @@ package struct RPCClientMachine: Sendable {
     var security: [UInt32: Security] = [:]
     var latestSecurity: UInt32?
     var login: Login?
+    /// What the host said about itself in its last challenge.
+    var challengeInfo: NTLMChallengeInfo?
     var exchange: Exchange?
     /// Whether the host has answered anything yet.
     var hasAnswered = false

@@ -12,7 +12,6 @@ package final class RPCConnection: Sendable {
     private let status: RPCConnectionStatus
     private let channel: any Channel
     private let handler: NIOLoopBound<RPCHandler>
-    private let challenge = Mutex<NTLMChallengeInfo?>(nil)
 
     /// An idle connection keeps its receive buffer, so it starts small; a fragment fits into the largest.
     private static let receiveBuffer = AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 2048, maximum: 16384)
@@ -95,7 +94,7 @@ package final class RPCConnection: Sendable {
     }
 
     /// What the host said about itself in its last NTLM challenge.
-    package var challengeInfo: NTLMChallengeInfo? { self.challenge.withLock { $0 } }
+    package var challengeInfo: NTLMChallengeInfo? { self.status.challengeInfo.withLock { $0 } }
 
     // MARK: - Operations
 
@@ -117,6 +116,8 @@ package final class RPCConnection: Sendable {
     /// ``authenticate(_:targetName:deadline:)`` afterwards it is how to ask a host anonymously who it is.
     ///
     /// - Returns: what the host says about itself.
+    /// - Throws: `.authenticationUnavailable`; `.interfaceRejected` for the first interface that the host refuses, where
+    ///   the challenge is there all the same: signing in may go on for the others.
     @discardableResult
     package func requestChallenge(
         _ interfaces: [RPCInterface],
@@ -129,7 +130,6 @@ package final class RPCConnection: Sendable {
                 deadline: deadline
             )
         else { throw .misuse("an answer of another operation") }
-        self.challenge.withLock { $0 = info }
         return info
     }
 

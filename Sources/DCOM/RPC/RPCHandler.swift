@@ -8,6 +8,7 @@ final class RPCConnectionStatus: Sendable {
     let roundTrips = Atomic(0)
     let bytesSent = Atomic(0)
     let bytesReceived = Atomic(0)
+    let challengeInfo = Mutex<NTLMChallengeInfo?>(nil)
 }
 
 /// One operation from its start to its end.
@@ -124,6 +125,9 @@ final class RPCHandler: ChannelInboundHandler {
         case .complete(let result, let close):
             let entry = self.current
             self.current = nil
+            if case .requestChallenge? = entry?.ticket.operation {
+                self.status.challengeInfo.withLock { $0 = self.machine.challengeInfo }
+            }
             if close { self.close() }
             if let entry { self.complete(entry, result) }
         }

@@ -139,4 +139,52 @@ import Testing
             return
         }
     }
+
+    @Test func `Signing in goes on where one interface of several is refused`() throws {
+        var pair = RPCTestPair()
+        let operation = RPCOperation.requestChallenge(
+            [RPCTestServer.activator, RPCTestServer.login],
+            level: .packetPrivacy
+        )
+        let answer = try pair.server.associate(
+            pair.begin(operation),
+            results: [.accepted(), .rejected(.abstractSyntaxNotSupported)]
+        )
+        guard case .interfaceRejected(RPCTestServer.login, _)? = try pair.deliver(answer).harmless else {
+            Issue.record("the refusal is not told")
+            return
+        }
+        #expect(pair.client.challengeInfo?.netbiosDomainName == "LAB")
+        try pair.server.accept(pair.begin(.authenticate(RPCTestServer.credential, targetName: nil)))
+        let request = try pair.server.request(pair.call())
+        #expect(try pair.deliver(pair.server.response(to: request, [1])).stub == [1])
+    }
+
+    @Test func `The name of the service is inside what the client signs`() throws {
+        var pair = RPCTestPair()
+        let bind = try pair.begin(.requestChallenge([RPCTestServer.activator], level: .packetPrivacy))
+        try pair.deliver(pair.server.associate(bind)).expectSuccess()
+        let third = try pair.begin(.authenticate(RPCTestServer.credential, targetName: "RPCSS/srv1"))
+        let name = Array("RPCSS/srv1".utf16).flatMap { [UInt8(truncatingIfNeeded: $0), UInt8($0 >> 8)] }
+        #expect(third.indices.contains { third[$0...].starts(with: name) })
+        try pair.server.accept(third)
+    }
+
+    @Test func `A challenge that is weaker than NTLMv2 with 128 bits is not answered`() throws {
+        var pair = RPCTestPair()
+        let bind = try pair.begin(.requestChallenge([RPCTestServer.activator], level: .packetPrivacy))
+        var answer = try pair.server.associate(bind)
+        // NTLMSSP_NEGOTIATE_128 in the flags, 20 bytes into the token.
+        let token = answer.count - Int(try RPCFragment(answer).header.authLength)
+        answer[token + 23] &= ~0x20
+        try pair.deliver(answer).expectSuccess()
+        guard
+            case .failed(.authenticationUnavailable, close: true) = pair.client.begin(
+                .authenticate(RPCTestServer.credential, targetName: nil)
+            )
+        else {
+            Issue.record("answered")
+            return
+        }
+    }
 }

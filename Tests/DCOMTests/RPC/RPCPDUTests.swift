@@ -151,6 +151,23 @@ import Testing
         _ = try RPCFragment(bytes, maximumFragment: 124)
     }
 
+    @Test func `A count that the rest cannot hold is refused before anything is allocated`() throws {
+        // Where in the PDU the count is, and its greatest value.
+        let bind = RPCPDU(
+            .bind(RPCBind(contexts: [RPCPresentationContext(id: 0, interface: Self.activator)])),
+            callID: 1
+        )
+        let ack = RPCPDU(.bindAck(RPCBindAck(associationGroup: 1, results: [.accepted()])), callID: 1)
+        let nak = RPCPDU(.bindNak(RPCBindNak(reason: .notSpecified)), callID: 1)
+        for (pdu, offset, size) in [
+            (bind, 24, 1), (bind, 30, 1), (ack, 24, 2), (ack, 28, 1), (nak, 18, 1),
+        ] as [(RPCPDU, Int, Int)] {
+            var bytes = pdu.encoded()
+            for position in 0..<size { bytes[offset + position] = 0xFF }
+            #expect(throws: RPCDecodingError.self, "\(pdu.type), offset \(offset)") { try RPCPDU(bytes) }
+        }
+    }
+
     // MARK: - Answers to an association
 
     @Test func `One answer may accept one transfer syntax and refuse two`() throws {
