@@ -224,11 +224,24 @@ let package = Package(
             ]
         ),
 
+        // MARK: Measuring.
+        .executableTarget(
+            name: "collectorbench",
+            dependencies: [
+                "NMSCollectors", "NMSCore",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            path: "Benchmarks/collectorbench"
+        ),
+
         .testTarget(
             name: "WindowsSimulatorTests",
             dependencies: [
                 "DCOM", "SSP", "WinRM", "WindowsSimulator",
+                .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
             ]
         ),
 

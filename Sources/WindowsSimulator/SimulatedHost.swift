@@ -195,8 +195,8 @@ struct HostQuirks: Sendable {
     var chunksAnswers: Bool
     /// Header lines of sealed parts begin with a tab. pywinrm and pypsrp only understand these.
     var indentsPartHeaders: Bool
-    /// Classes declare default values, and instances over DCOM inherit them.
-    var inheritsDefaults: Bool
+    /// How classes are encoded over DCOM.
+    var classes: DCOMPlan.Quirks
 }
 
 extension SimulatedHost {
@@ -204,7 +204,11 @@ extension SimulatedHost {
         HostQuirks(
             chunksAnswers: self.index % 4 == 2,
             indentsPartHeaders: self.index % 16 != 15,
-            inheritsDefaults: self.index % 8 == 3
+            classes: DCOMPlan.Quirks(
+                inheritsDefaults: self.index % 8 == 3,
+                leavesGarbage: self.index % 8 == 5,
+                hidesSuperclasses: self.index % 2 == 1
+            )
         )
     }
 }

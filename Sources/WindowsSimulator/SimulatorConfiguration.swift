@@ -40,8 +40,8 @@ package struct SimulatorConfiguration: Sendable {
     package var httpPort: Int? = 5_985
     /// As ``httpPort``.
     package var httpsPort: Int? = 5_986
-    /// Port of the DCOM resolver, as ``httpPort``. Nil for hosts without DCOM.
-    package var resolverPort: Int? = 135
+    /// Port of the DCOM resolver, as ``httpPort``; Windows' own is 135, which needs root. Nil for hosts without DCOM.
+    package var resolverPort: Int?
     /// Where hosts begin to look for the port of their DCOM objects; IANA's dynamic ports begin at 49,152.
     package var firstDynamicPort = 49_152
     /// What hosts forgive clients that leave objects behind.

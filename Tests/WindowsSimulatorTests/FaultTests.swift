@@ -46,7 +46,10 @@ struct FaultFileTests {
         "wrong_clock", "slow_query", "stalled_connection", "drop_mid_answer", "unauthorized_after", "access_denied",
         "quota", "missing_class", "provider_failure", "counter_reset", "reboot", "counters_32bit", "garbage",
         "oversized_answer", "refused", "wrong_password", "plain_refused", "basic_only", "tls_expired_certificate",
-        "tls_wrong_name", "tls_untrusted",
+        "tls_wrong_name", "tls_untrusted", "dcom_privacy_required", "activation_denied", "hostname_bindings",
+        "foreign_bindings", "dynamic_port_closed", "small_fragments", "split_answers", "namespace_denied",
+        "enumeration_error", "smart_enumerator_refused", "bad_signature", "objects_reclaimed", "single_rows",
+        "timed_out_first", "pings_denied", "single_interface",
     ])
     func everyFaultHasDefaults(name: String) throws {
         let faults = try self.file.parse("- {hosts: 127.1.0.1, fault: \(name)}")

@@ -13,6 +13,8 @@ struct DCOMAssociation: Sendable {
         var port: Int
         /// Longest fragment that the host sends or takes.
         var maximumFragment: Int
+        /// A bind takes one interface only, and leaves the others to alter_context.
+        var takesOneInterface = false
         var ntlm: NTLMAcceptor.Configuration
         /// Gives the password of those who may log in.
         var lookup: @Sendable (_ user: String, _ domain: String) -> String?
@@ -137,7 +139,8 @@ struct DCOMAssociation: Sendable {
             } catch {
                 let isUnknown = ![.ntlm, .negotiate].contains(offered.type)
                 let reason: RPCBindNak.Reason = isUnknown ? .authenticationTypeNotRecognized : .notSpecified
-                let refusal = isBind
+                let refusal =
+                    isBind
                     ? RPCPDU(.bindNak(RPCBindNak(reason: reason)), callID: pdu.callID).encoded()
                     : Self.fault(.accessDenied, callID: pdu.callID)
                 return (.close(refusal), isUnknown ? .none : .failed)
@@ -155,7 +158,10 @@ struct DCOMAssociation: Sendable {
             maximumReceive: UInt16(self.maximumReceive),
             associationGroup: self.group,
             secondaryAddress: isBind ? String(policy.port) : "",
-            results: bind.contexts.map { self.result(of: $0, interfaces: policy.interfaces) }
+            results: bind.contexts.map { context in
+                let isFull = isBind && policy.takesOneInterface && !self.presentations.isEmpty
+                return self.result(of: context, interfaces: isFull ? [] : policy.interfaces)
+            }
         )
         var flags = RPCFlags.whole
         flags.formUnion(pdu.flags.intersection([.supportsHeaderSigning, .concurrentMultiplexing]))
@@ -228,15 +234,17 @@ struct DCOMAssociation: Sendable {
             case .negotiating(var acceptor, let offered)? = self.securities[verifier.contextID]
         else { return (.close([]), .none) }
         self.securities[verifier.contextID] = .refused
-        guard case .complete(_, let user, let domain, let session)? =
-            try? acceptor.step(verifier.value, lookup: policy.lookup)
+        guard
+            case .complete(_, let user, let domain, let session)? =
+                try? acceptor.step(verifier.value, lookup: policy.lookup)
         else { return (.nothing, .failed) }
         self.establish(offered, user: user, domain: domain, session: session)
         return (.nothing, .succeeded)
     }
 
     private mutating func establish(_ verifier: RPCVerifier, user: String, domain: String, session: NTLMSession) {
-        let context = verifier.level < .packetIntegrity
+        let context =
+            verifier.level < .packetIntegrity
             ? nil
             : RPCSecurityContext(
                 session: session,

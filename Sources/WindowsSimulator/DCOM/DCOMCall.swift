@@ -34,18 +34,10 @@ enum DCOMReply: Sendable {
     }
 }
 
-/// HRESULTs and Win32 errors of DCOM that a host answers with.
-enum COMStatus {
-    static let notImplemented = HRESULT(rawValue: 0x8000_4001)
-    static let noInterface = HRESULT(rawValue: 0x8000_4002)
-    static let accessDenied = HRESULT(rawValue: 0x8007_0005)
-    static let invalidArgument = HRESULT(rawValue: 0x8007_0057)
-    static let classNotRegistered = HRESULT(rawValue: 0x8004_0154)
-    static let partial = HRESULT(rawValue: 1)
-    /// OR_INVALID_OXID, [MS-DCOM] 2.2.28.
-    static let invalidOXID = HRESULT(rawValue: 1_910)
-    /// OR_INVALID_SET
-    static let invalidSet = HRESULT(rawValue: 1_912)
+extension HRESULT {
+    /// Some of what was asked for is there, S_FALSE.
+    static let partial = HRESULT(1)
+    static let invalidArgument = HRESULT(0x8007_0057)
 }
 
 /// What all services of a host's DCOM need to know.

@@ -121,6 +121,7 @@ final class DCOMConnection: ChannelInboundHandler {
             interfaces: self.role == .resolver ? ResolverService.interfaces : ObjectService.interfaces,
             port: self.port,
             maximumFragment: fragment ?? RPCFragment.defaultMaximum,
+            takesOneInterface: faults.contains(.singleInterface),
             ntlm: policy.ntlm,
             lookup: { user, domain in refusesLogins ? nil : policy.lookup(user, domain) }
         )
@@ -156,7 +157,8 @@ final class DCOMConnection: ChannelInboundHandler {
             now: now
         )
         let view = DCOMHostView(fleet: self.fleet, host: self.host, faults: faults, objectPort: self.objectPort)
-        let reply = self.role == .resolver
+        let reply =
+            self.role == .resolver
             ? ResolverService(view: view).answer(call)
             : ObjectService(view: view).answer(call)
         switch reply {

@@ -105,18 +105,39 @@ struct DCOMPlan: Sendable {
     let classPart: [UInt8]
     /// Where the class's properties stand in the plan's class.
     private let columns: [Int]
+    private let quirks: Quirks
 
-    init(_ plan: WMIPlan, inheritsDefaults: Bool) {
+    init(_ plan: WMIPlan, quirks: Quirks) {
         self.plan = plan
-        (self.wmiClass, self.columns) = WMIOSchema.wmioClass(for: plan, inheritsDefaults: inheritsDefaults)
-        self.classPart = self.wmiClass.encodedPart()
+        self.quirks = quirks
+        (self.wmiClass, self.columns) = WMIOSchema.wmioClass(for: plan, quirks: quirks)
+        self.classPart = self.wmiClass.encodedPart(
+            slack: quirks.leavesGarbage ? Quirks.heapSlack : 0,
+            garbage: quirks.leavesGarbage ? Quirks.classGarbage : 0
+        )
+    }
+
+    /// What differs between hosts in the encoding of a class.
+    struct Quirks: Sendable, Hashable {
+        /// Classes declare default values, and instances inherit them.
+        var inheritsDefaults = false
+        /// Bytes that mean nothing lie in heaps, behind classes and behind instances.
+        var leavesGarbage = false
+        /// A query with a column list is not told the superclasses.
+        var hidesSuperclasses = false
+
+        // As many as captured objects of Windows and the examples of [MS-WMIO] have.
+        static let heapSlack = 6
+        static let classGarbage = 501
+        static let instanceGarbage = 3
     }
 
     func instance(_ row: Int, host: HostSnapshot) -> WMIOInstance {
         WMIOInstance(
             wmiClass: self.wmiClass,
             origin: WMIOInstance.Origin(server: host.profile.computerName, namespace: #"ROOT\CIMV2"#),
-            values: self.columns.map { self.plan.wmiClass.properties[$0].value(host, row) }
+            values: self.columns.map { self.plan.wmiClass.properties[$0].value(host, row) },
+            garbage: self.quirks.leavesGarbage ? Quirks.instanceGarbage : 0
         )
     }
 }
@@ -129,7 +150,6 @@ enum WBEMStatus {
     /// WBEM_S_TIMEDOUT
     static let timedOut: UInt32 = 0x0004_0004
     static let failed: UInt32 = 0x8004_1001
-    static let notFound: UInt32 = 0x8004_1002
     static let accessDenied: UInt32 = 0x8004_1003
     static let providerFailure: UInt32 = 0x8004_1004
     static let invalidParameter: UInt32 = 0x8004_1008
@@ -139,7 +159,5 @@ enum WBEMStatus {
     static let invalidQuery: UInt32 = 0x8004_1017
     static let invalidQueryType: UInt32 = 0x8004_1018
     static let invalidOperation: UInt32 = 0x8004_1016
-    static let transportFailure: UInt32 = 0x8004_1015
-    static let shuttingDown: UInt32 = 0x8004_1033
     static let quotaViolation: UInt32 = 0x8004_106C
 }

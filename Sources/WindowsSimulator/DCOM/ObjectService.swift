@@ -52,22 +52,23 @@ struct ObjectService: Sendable {
             }
             let results = request.interfaces.map { interface in
                 let isRefused = refuses && interface == RPCInterface.wbemFetchSmartEnum.uuid
-                let reference = isRefused
+                let reference =
+                    isRefused
                     ? nil
                     : exporter.queryInterface(request.ipid, interface: interface, references: request.references)
                 return RemQueryInterface.Result(
-                    result: reference == nil ? COMStatus.noInterface : .ok,
+                    result: reference == nil ? HRESULT.noInterface : .ok,
                     reference: reference ?? StandardReference(publicReferences: 0, oxid: 0, oid: 0, ipid: .null)
                 )
             }
             return (true, results)
         }
         guard isKnown else {
-            return .answer(RemQueryInterface.Response(results: [], result: COMStatus.invalidArgument))
+            return .answer(RemQueryInterface.Response(results: [], result: HRESULT.invalidArgument))
         }
         let failures = results.count { $0.result != .ok }
         let result: HRESULT =
-            failures == 0 ? .ok : failures == results.count ? COMStatus.noInterface : COMStatus.partial
+            failures == 0 ? .ok : failures == results.count ? HRESULT.noInterface : HRESULT.partial
         return .answer(RemQueryInterface.Response(results: results, result: result))
     }
 
@@ -76,11 +77,11 @@ struct ObjectService: Sendable {
             request.references.map { reference in
                 guard exporter.use(reference.ipid, client: call.client, now: call.now) != nil,
                     exporter.addReferences(reference.publicReferences, to: reference.ipid)
-                else { return COMStatus.invalidArgument }
+                else { return HRESULT.invalidArgument }
                 return HRESULT.ok
             }
         }
-        let result = results.allSatisfy { $0 == .ok } ? HRESULT.ok : COMStatus.invalidArgument
+        let result = results.allSatisfy { $0 == .ok } ? HRESULT.ok : HRESULT.invalidArgument
         return .answer(RemAddRef.Response(results: results, result: result))
     }
 
@@ -90,6 +91,6 @@ struct ObjectService: Sendable {
                 exporter.release(reference.publicReferences, of: reference.ipid) && isSound
             }
         }
-        return .answer(RemRelease.Response(result: isSound ? .ok : COMStatus.invalidArgument))
+        return .answer(RemRelease.Response(result: isSound ? .ok : HRESULT.invalidArgument))
     }
 }

@@ -30,6 +30,10 @@ struct ResolverService: Sendable {
 
     private func export(_ call: DCOMCall) throws(NDRError) -> DCOMReply {
         guard let method = Exporter(rawValue: call.opnum) else { return .fault(.operationRangeError) }
+        let isPing = method == .simplePing || method == .complexPing
+        if isPing, self.view.faults.contains(.pingsDenied), call.level < .packetIntegrity {
+            return .fault(.accessDenied)
+        }
         switch method {
         case .serverAlive:
             return .answer(SimplePing.Response())
@@ -38,14 +42,14 @@ struct ResolverService: Sendable {
         case .simplePing:
             let set = try SimplePing.Request(stub: call.stub).set
             let isKnown = self.view.host.withExporter { $0.ping(set: set, now: call.now) }
-            return .answer(SimplePing.Response(status: isKnown ? .ok : COMStatus.invalidSet))
+            return .answer(SimplePing.Response(status: isKnown ? .ok : HRESULT.invalidSet))
         case .complexPing:
             let request = try ComplexPing.Request(stub: call.stub)
             let set = self.view.host.withExporter {
                 $0.ping(set: request.set, adding: request.added, removing: request.removed, now: call.now)
             }
             return .answer(
-                ComplexPing.Response(set: set ?? request.set, status: set == nil ? COMStatus.invalidSet : .ok)
+                ComplexPing.Response(set: set ?? request.set, status: set == nil ? HRESULT.invalidSet : .ok)
             )
         case .resolveOXID, .resolveOXID2:
             guard call.level >= self.view.minimumLevel else { return .fault(.accessDenied) }
@@ -65,7 +69,7 @@ struct ResolverService: Sendable {
         writer.guid(isKnown ? exporter.1 : .null)
         writer.uint32(isKnown ? self.view.authenticationHint : 0)
         if withVersion { COMVersion.current.encode(to: &writer) }
-        (isKnown ? HRESULT.ok : COMStatus.invalidOXID).encode(to: &writer)
+        (isKnown ? HRESULT.ok : HRESULT.invalidOXID).encode(to: &writer)
         return .stub(writer.bytes)
     }
 
@@ -76,13 +80,13 @@ struct ResolverService: Sendable {
         guard call.level >= self.view.minimumLevel, call.user != nil else { return .fault(.accessDenied) }
         let request = try RemoteCreateInstance.Request(stub: call.stub)
         if self.view.faults.contains(.activationDenied) {
-            return .answer(RemoteCreateInstance.Response(reply: nil, result: COMStatus.accessDenied))
+            return .answer(RemoteCreateInstance.Response(reply: nil, result: HRESULT.accessDenied))
         }
         guard request.activation.classID == ClassID.wbemLevel1Login else {
-            return .answer(RemoteCreateInstance.Response(reply: nil, result: COMStatus.classNotRegistered))
+            return .answer(RemoteCreateInstance.Response(reply: nil, result: HRESULT.classNotRegistered))
         }
         guard request.activation.interfaces.contains(RPCInterface.wbemLevel1Login.uuid) else {
-            return .answer(RemoteCreateInstance.Response(reply: nil, result: COMStatus.noInterface))
+            return .answer(RemoteCreateInstance.Response(reply: nil, result: HRESULT.noInterface))
         }
         let (oxid, remUnknown, reference) = self.view.host.withExporter { exporter in
             let reference = exporter.export(
@@ -95,7 +99,7 @@ struct ResolverService: Sendable {
         }
         let interfaces = request.activation.interfaces.map { id in
             guard id == RPCInterface.wbemLevel1Login.uuid else {
-                return ActivationReply.Interface(interface: id, result: COMStatus.noInterface, reference: nil)
+                return ActivationReply.Interface(interface: id, result: HRESULT.noInterface, reference: nil)
             }
             return ActivationReply.Interface(interface: id, reference: self.view.reference(id, reference))
         }

@@ -41,6 +41,8 @@ struct WMIOClass: Sendable, Hashable {
     var name: String
     /// The nearest superclass first.
     var superclasses: [String] = []
+    /// Whether the superclasses are named; queries with a column list may leave them out, [MS-WMI] 2.2.4.1.
+    var showsSuperclasses = true
     var qualifiers: [Qualifier] = []
     /// In the order of their declaration, inherited ones first.
     var properties: [Property]
@@ -53,7 +55,11 @@ struct WMIOClass: Sendable, Hashable {
     var valueTableSize: Int { self.properties.reduce(0) { $0 + $1.valueSize } }
 
     /// The block with its length.
-    func encodedPart() -> [UInt8] {
+    ///
+    /// - Parameters:
+    ///   - slack: bytes at the heap's end that nothing refers to.
+    ///   - garbage: bytes after the heap that mean nothing. Windows leaves both.
+    func encodedPart(slack: Int = 0, garbage: Int = 0) -> [UInt8] {
         var heap = WMIOHeap()
         let name = heap.add(self.name)
         let qualifiers = Self.encode(self.qualifiers, into: &heap)
@@ -66,7 +72,7 @@ struct WMIOClass: Sendable, Hashable {
             lookup.append(littleEndian: heap.add(property.name))
             lookup.append(littleEndian: self.describe(property, order: order, offset: offsets[order], into: &heap))
         }
-        var flags = WMIONullFlags(count: self.properties.count)
+        var flags = WMIONullFlags(count: self.properties.count, unused: 0xFF)
         var values: [UInt8] = []
         for (order, property) in self.properties.enumerated() {
             let hasDefault = property.defaultValue != .null
@@ -86,7 +92,8 @@ struct WMIOClass: Sendable, Hashable {
         body += lookup
         body += flags.bytes
         body += values
-        body += heap.encoded
+        body += heap.encoded(slack: slack)
+        body.append(contentsOf: repeatElement(0, count: garbage))
         var part: [UInt8] = []
         part.append(littleEndian: UInt32(body.count + 4))
         return part + body
@@ -105,7 +112,7 @@ struct WMIOClass: Sendable, Hashable {
     /// DerivationList, 2.2.17: each name is followed by the length of its encoding.
     private var encodedDerivation: [UInt8] {
         var names: [UInt8] = []
-        for name in self.superclasses {
+        for name in self.showsSuperclasses ? self.superclasses : [] {
             let encoded = WMIOHeap.encode(name)
             names += encoded
             names.append(littleEndian: UInt32(encoded.count))

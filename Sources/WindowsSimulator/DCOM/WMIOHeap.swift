@@ -35,10 +35,12 @@ struct WMIOHeap: Sendable {
     }
 
     /// Length and content.
-    var encoded: [UInt8] {
+    ///
+    /// - Parameter slack: bytes at the end that nothing refers to, as Windows leaves them.
+    func encoded(slack: Int = 0) -> [UInt8] {
         var encoded: [UInt8] = []
-        encoded.append(littleEndian: UInt32(self.bytes.count) | Self.highBit)
-        return encoded + self.bytes
+        encoded.append(littleEndian: UInt32(self.bytes.count + slack) | Self.highBit)
+        return encoded + self.bytes + [UInt8](repeating: 0x49, count: slack)
     }
 
     /// One octet for each character if all of them are Latin-1, UTF-16 otherwise, 2.2.78.
@@ -61,8 +63,9 @@ struct WMIONullFlags: Sendable {
 
     private(set) var bytes: [UInt8]
 
-    init(count: Int) {
-        self.bytes = [UInt8](repeating: 0, count: count == 0 ? 0 : (count - 1) / 4 + 1)
+    /// - Parameter unused: what fills the octets until bits are set; Windows' classes have ones, its instances zeros.
+    init(count: Int, unused: UInt8 = 0) {
+        self.bytes = [UInt8](repeating: unused, count: count == 0 ? 0 : (count - 1) / 4 + 1)
     }
 
     subscript(order: Int) -> Bits {

@@ -16,6 +16,8 @@ struct WMIOInstance: Sendable {
     let origin: Origin
     /// For each property of the class.
     let values: [CIMValue]
+    /// Bytes behind the object that mean nothing.
+    var garbage = 0
 
     /// EncodingUnit, 2.2.1: what an OBJREF_CUSTOM holds.
     ///
@@ -64,9 +66,9 @@ struct WMIOInstance: Sendable {
         body += table
         body += WMIOClass.encode([], into: &heap)
         body.append(Self.noPropertyQualifiers)
-        body += heap.encoded
+        body += heap.encoded()
         var part: [UInt8] = []
         part.append(littleEndian: UInt32(body.count + 4))
-        return part + body
+        return part + body + [UInt8](repeating: 0, count: self.garbage)
     }
 }

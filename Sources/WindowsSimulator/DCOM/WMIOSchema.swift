@@ -71,7 +71,7 @@ enum WMIOSchema {
         PerformanceClasses.networkInterface.name: performance,
     ]
 
-    /// Defaults that the class of a host with ``HostQuirks/inheritsDefaults`` declares.
+    /// Defaults that the classes of a host with ``DCOMPlan/Quirks/inheritsDefaults`` declare.
     ///
     /// Values that matter to a collector are among them: who overlooks the NdTable takes a disk for no disk.
     private static let defaults: [String: [String: CIMValue]] = [
@@ -98,10 +98,10 @@ enum WMIOSchema {
     ]
 
     /// The class as a query's objects have it: with the columns that were asked for and no others.
-    static func wmioClass(for plan: WMIPlan, inheritsDefaults: Bool) -> (wmiClass: WMIOClass, columns: [Int]) {
+    static func wmioClass(for plan: WMIPlan, quirks: DCOMPlan.Quirks) -> (wmiClass: WMIOClass, columns: [Int]) {
         let source = plan.wmiClass
         let ancestors = Self.ancestors[source.name] ?? []
-        let defaults = inheritsDefaults ? Self.defaults[source.name] ?? [:] : [:]
+        let defaults = quirks.inheritsDefaults ? Self.defaults[source.name] ?? [:] : [:]
         let isPerformance = ancestors.first?.name == Self.performance[0].name
         var seen: Set<Int> = []
         let columns = plan.columns.filter { seen.insert($0).inserted }
@@ -125,6 +125,7 @@ enum WMIOSchema {
         let wmiClass = WMIOClass(
             name: source.name,
             superclasses: ancestors.reversed().map(\.name),
+            showsSuperclasses: plan.selectsAll || !quirks.hidesSuperclasses,
             qualifiers: [
                 WMIOClass.Qualifier(name: "dynamic", value: .boolean(true), flavor: [.propagateToInstance]),
                 WMIOClass.Qualifier(

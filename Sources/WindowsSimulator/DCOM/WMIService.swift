@@ -80,7 +80,7 @@ struct WMIService: Sendable {
             // A nonce of 16 bytes that means nothing.
             return Self.nothing(4, WBEMStatus.notSupported)
         case .wbemLogin:
-            return Self.nothing(1, COMStatus.notImplemented.rawValue)
+            return Self.nothing(1, HRESULT.notImplemented.rawValue)
         case nil:
             return .fault(.operationRangeError)
         }
@@ -124,7 +124,7 @@ struct WMIService: Sendable {
         {
             return Self.noInterface(WBEMStatus.quotaViolation)
         }
-        let plan = self.view.fleet.dcomPlan(for: request.query, inheritsDefaults: self.host.quirks.inheritsDefaults)
+        let plan = self.view.fleet.dcomPlan(for: request.query, quirks: self.host.quirks.classes)
         var status = WBEMStatus.ok
         switch plan {
         case .failure(let error): status = error.code

@@ -213,7 +213,7 @@ private struct Fields {
         case "namespace_denied": return .namespaceDenied
         case "enumeration_error":
             return .enumerationError(
-                code: try self.status("code") ?? WBEMStatus.transportFailure,
+                code: try self.status("code") ?? WBEMStatus.failed,
                 rows: try self.integer("rows", minimum: 0) ?? 1,
                 wmiClass: try self.wmiClass()
             )
@@ -222,6 +222,8 @@ private struct Fields {
         case "objects_reclaimed": return .objectsReclaimed(age: try self.duration("age") ?? 2)
         case "single_rows": return .singleRows
         case "timed_out_first": return .timedOutFirst
+        case "pings_denied": return .pingsDenied
+        case "single_interface": return .singleInterface
         default: throw FaultFile.Failure(entry: self.entry, "there is no fault \(name)")
         }
     }

@@ -67,6 +67,10 @@ package enum FaultKind: Sendable, Hashable {
     case singleRows
     /// An enumeration's first answer is that nothing is there yet.
     case timedOutFirst
+    /// Pings of objects must be signed.
+    case pingsDenied
+    /// A bind accepts the first interface that it offers, and leaves the others to alter_context.
+    case singleInterface
 
     /// The name in a fault file.
     package var name: String {
@@ -106,6 +110,8 @@ package enum FaultKind: Sendable, Hashable {
         case .objectsReclaimed: "objects_reclaimed"
         case .singleRows: "single_rows"
         case .timedOutFirst: "timed_out_first"
+        case .pingsDenied: "pings_denied"
+        case .singleInterface: "single_interface"
         }
     }
 

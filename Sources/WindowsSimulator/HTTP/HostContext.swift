@@ -36,17 +36,17 @@ final class FleetContext: Sendable {
 
     private struct DCOMQuery: Hashable {
         var text: String
-        var inheritsDefaults: Bool
+        var quirks: DCOMPlan.Quirks
     }
 
     /// Plans that are kept.
     private static let maximumCachedPlans = 512
 
-    func dcomPlan(for text: String, inheritsDefaults: Bool) -> Result<DCOMPlan, WQLError> {
-        let query = DCOMQuery(text: text, inheritsDefaults: inheritsDefaults)
+    func dcomPlan(for text: String, quirks: DCOMPlan.Quirks) -> Result<DCOMPlan, WQLError> {
+        let query = DCOMQuery(text: text, quirks: quirks)
         if let known = self.dcomPlans.withLock({ $0[query] }) { return known }
         let plan = Result { () throws(WQLError) in
-            DCOMPlan(try WMIPlan(text), inheritsDefaults: inheritsDefaults)
+            DCOMPlan(try WMIPlan(text), quirks: quirks)
         }
         self.dcomPlans.withLock { plans in
             if plans.count >= Self.maximumCachedPlans { plans.removeAll() }

@@ -32,6 +32,9 @@ package enum CIMValue: Sendable, Hashable {
     }
 }
 
+/// The same under a name that no other room has: ``WindowsSimulator`` is also a class, so the module cannot be named.
+package typealias SimulatedValue = CIMValue
+
 /// A property of a class: its name, its type and how a host's value is found.
 package struct WMIProperty: Sendable {
     package var name: String

@@ -31,6 +31,15 @@ enum SystemClasses {
     /// Paging file of a quarter of the memory.
     private static func pagingKiB(_ host: HostSnapshot) -> UInt64 { host.profile.memoryKiB / 4 }
 
+    /// What somebody typed in; mostly nothing, here and there more than ASCII, or more than Latin-1.
+    private static func description(of profile: HostProfile) -> String {
+        switch profile.index % 8 {
+        case 2: "Büroserver"
+        case 6: "サーバー室 \u{1F5A5}"
+        default: ""
+        }
+    }
+
     static let operatingSystem = WMIClass(
         "Win32_OperatingSystem",
         superclass: "CIM_OperatingSystem",
@@ -51,7 +60,7 @@ enum SystemClasses {
             fixed("DataExecutionPrevention_Drivers", true),
             fixed("DataExecutionPrevention_SupportPolicy", .uint8, 3),
             fixed("Debug", false),
-            fixed("Description", ""),
+            text("Description") { Self.description(of: $0.profile) },
             fixed("Distributed", false),
             fixed("EncryptionLevel", .uint32, 256),
             fixed("ForegroundApplicationBoost", .uint8, 2),
