@@ -73,6 +73,15 @@ struct DCOMExporterTests {
         #expect(self.exporter.use(kept.ipid, client: 1, now: Self.at(1)) != nil)
     }
 
+    @Test mutating func whatTheHostCutsHasNotLeaked() {
+        _ = self.export(client: 1)
+        let other = self.export(client: 2)
+        self.exporter.forget(1)
+        #expect(self.exporter.heldReferences(Self.start) == 5)
+        #expect(self.exporter.leakedReferences(Self.at(600)) == 0)
+        #expect(self.exporter.use(other.ipid, client: 2, now: Self.start) != nil)
+    }
+
     @Test mutating func anActivatorHandsItsObjectsOver() {
         let reference = self.export(client: 1)
         self.exporter.clientEnded(1, isActivator: true, now: Self.at(0))

@@ -238,6 +238,33 @@ struct DCOMWireTests {
         }
     }
 
+    /// A kept connection that the host hangs up needs one more login, and leaves nothing behind.
+    @Test func loginsEnd() async throws {
+        try await Self.withFleet(faults: "- {hosts: all, fault: unauthorized_after, requests: 3}") { simulator in
+            let connection = try await Self.connect(simulator)
+            try await Self.signIn(connection)
+            let rows = try await connection.query(Self.disks, namespace: "root/cimv2", deadline: .now + Self.patience)
+            #expect(!rows.isEmpty)
+            let error = await #expect(throws: WMIError.self) {
+                try await connection.query(Self.disks, namespace: "root/cimv2", deadline: .now + Self.patience)
+            }
+            #expect(error?.suggestsReconnect == true)
+            await connection.close(deadline: .now + Self.patience)
+            #expect(simulator.hosts[0].activity.leakedReferences == 0)
+            try simulator.setFaults("- {hosts: all, fault: unauthorized_after, requests: 3, refuse_logins: true}")
+            _ = try await Self.poll(simulator, host: 1)
+            await #expect(throws: WMIError.self) {
+                let connection = try await Self.connect(simulator, host: 2)
+                try await Self.signIn(connection)
+                for _ in 0..<3 {
+                    _ = try await connection.query(Self.disks, namespace: "root/cimv2", deadline: .now + Self.patience)
+                }
+            }
+            let locked = await #expect(throws: WMIError.self) { try await Self.poll(simulator, host: 2) }
+            #expect(locked?.category == .authenticationFailed)
+        }
+    }
+
     @Test func aBootEndsEverything() async throws {
         try await Self.withFleet { simulator in
             let connection = try await Self.connect(simulator)

@@ -82,11 +82,6 @@ struct DCOMAssociation: Sendable {
         self.securities.values.contains { if case .established = $0 { true } else { false } }
     }
 
-    /// Forgets all logins.
-    mutating func revoke() {
-        for id in self.securities.keys { self.securities[id] = .refused }
-    }
-
     // MARK: Fragments
 
     mutating func receive(

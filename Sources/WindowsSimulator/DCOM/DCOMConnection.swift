@@ -57,10 +57,16 @@ final class DCOMConnection: ChannelInboundHandler {
     }
 
     func channelInactive(context: ChannelHandlerContext) {
-        self.isClosing = true
         let now = self.fleet.clock()
-        self.host.withExporter {
-            $0.clientEnded(self.client, isActivator: self.role == .resolver, now: now)
+        let isCut = self.isClosing
+        self.isClosing = true
+        self.host.withExporter { exporter in
+            // Nobody can release anything over a connection that the host has cut.
+            if isCut, self.role == .objects {
+                exporter.forget(self.client)
+            } else {
+                exporter.clientEnded(self.client, isActivator: self.role == .resolver, now: now)
+            }
         }
         context.fireChannelInactive()
     }
@@ -137,8 +143,8 @@ final class DCOMConnection: ChannelInboundHandler {
         let now = self.fleet.clock()
         let faults = self.fleet.faults(of: self.host, at: now)
         if self.isRevoked(faults) {
-            self.fault(.accessDenied, to: request, context)
-            self.association.revoke()
+            // RPC has no word for a login that is over; hosts hang up.
+            self.close(context)
             return
         }
         guard let interface = request.interface else {

@@ -184,6 +184,11 @@ struct DCOMExporter: Sendable {
         for oid in self.objects.keys where self.objects[oid]?.client == client { self.objects[oid]?.abandoned = time }
     }
 
+    /// Takes everything back that belongs to a connection.
+    mutating func forget(_ client: ClientID) {
+        for (oid, object) in self.objects where object.client == client { self.remove(oid) }
+    }
+
     /// SimplePing; false for an unknown set.
     mutating func ping(set: UInt64, now: FileTime) -> Bool {
         guard let oids = self.pingSets[set] else { return false }
