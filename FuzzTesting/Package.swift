@@ -70,6 +70,8 @@ let package = Package(
                 "RPC/RPCFragment.swift", "RPC/RPCFragmenter.swift", "RPC/RPCHeader.swift", "RPC/RPCInterface.swift",
                 "RPC/RPCLimits.swift", "RPC/RPCPDU.swift", "RPC/RPCReassembler.swift", "RPC/RPCSecurityContext.swift",
                 "RPC/RPCStatus.swift", "RPC/RPCVerifier.swift", "WMIO",
+                "ORPC", "WMI/EnumNext.swift", "WMI/ExecQuery.swift", "WMI/NTLMLogin.swift",
+                "WMI/SmartEnumeration.swift",
             ]
         ),
         fuzzTarget("FuzzNDR", of: "DCOM"),
@@ -77,6 +79,8 @@ let package = Package(
         fuzzTarget("FuzzRPCSecurity", of: "DCOM", dependencies: ["SSP"]),
         fuzzTarget("FuzzWMIOObject", of: "DCOM"),
         fuzzTarget("FuzzWMIOObjectArray", of: "DCOM"),
+        fuzzTarget("FuzzOBJREF", of: "DCOM"),
+        fuzzTarget("FuzzActivation", of: "DCOM"),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -4,6 +4,8 @@ import SSP
 protocol RPCChannel: Sendable {
     var isOpen: Bool { get }
     var statistics: RPCStatistics { get }
+    /// What the host said about itself in its last NTLM challenge, which may come with a refused interface.
+    var challengeInfo: NTLMChallengeInfo? { get }
 
     func bind(_ interfaces: [RPCInterface], deadline: ContinuousClock.Instant) async throws(RPCError)
     func requestChallenge(

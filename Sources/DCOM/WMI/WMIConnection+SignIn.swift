@@ -15,19 +15,19 @@ extension WMIConnection {
         }
         do throws(RPCError) {
             // Packet privacy: hosts with KB5004442 refuse less than integrity, some namespaces less than privacy.
-            self.challengeInfo = try await resolver.requestChallenge(
+            _ = try await resolver.requestChallenge(
                 [.remoteSCMActivator, .objectExporter],
                 level: .packetPrivacy,
                 deadline: deadline
             )
         } catch {
-            if case .interfaceRejected(.objectExporter, _) = error {
-                // Then there will be no pings on this connection, but all the rest.
-            } else {
+            // Without the object exporter there will be no pings on this connection, but all the rest.
+            guard case .interfaceRejected(.objectExporter, _) = error else {
                 self.health.abandon()
                 throw WMIError(error, during: .challenging)
             }
         }
+        self.challengeInfo = resolver.challengeInfo
         self.state = .challenged
     }
 

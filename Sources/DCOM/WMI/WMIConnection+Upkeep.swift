@@ -64,32 +64,27 @@ extension WMIConnection {
         var references = Array(exporter.services.values)
         references.append(exporter.login)
         let objects = Set(references.filter { $0.flags & StandardReference.noPing == 0 }.map(\.oid))
-        let deadline = ContinuousClock.now + self.limits.upkeep.pingTimeout
+        let timeout = self.limits.upkeep.pingTimeout
         guard self.pingSet.ping(for: objects) != nil else { return }
-        if !self.pingsSignedIn {
-            if await self.pingAnonymously(objects, deadline: deadline) {
+        if !self.pingsSignedIn || self.resolver?.isOpen != true {
+            if await self.pingAnonymously(objects, deadline: .now + timeout) {
+                self.pingsSignedIn = false
                 await self.dropResolver()
                 return
             }
-            // A set that a host once took without a sign-in is kept on trying; a single failure proves nothing.
+            // A host that has once taken them keeps its set: a single failure proves nothing.
             guard let resolver = self.resolver, resolver.isOpen else { return }
             self.pingSet.forget()
         }
         guard let resolver = self.resolver, resolver.isOpen else { return }
-        self.pingsSignedIn = await self.ping(objects, through: resolver, deadline: deadline)
+        self.pingsSignedIn = await self.ping(objects, through: resolver, deadline: .now + timeout)
     }
 
     private func pingAnonymously(_ objects: Set<UInt64>, deadline: ContinuousClock.Instant) async -> Bool {
         do throws(RPCError) {
             let channel = try await self.dial(self.endpoint.address, self.endpoint.port, deadline)
             self.health.add(channel, isEssential: false)
-            var isDone = false
-            do throws(RPCError) {
-                try await channel.bind([.objectExporter], deadline: deadline)
-                isDone = await self.ping(objects, through: channel, deadline: deadline)
-            } catch {
-                isDone = false
-            }
+            let isDone = await self.ping(objects, through: channel, deadline: deadline)
             await channel.close()
             self.health.remove(channel)
             return isDone
@@ -104,6 +99,12 @@ extension WMIConnection {
         through channel: any RPCChannel,
         deadline: ContinuousClock.Instant
     ) async -> Bool {
+        do throws(RPCError) {
+            // Nothing happens on the signed-in connection, unless the host refused it there at first.
+            try await channel.bind([.objectExporter], deadline: deadline)
+        } catch {
+            return false
+        }
         // A set that the host has forgotten is made anew, once.
         for _ in 0..<2 {
             guard let ping = self.pingSet.ping(for: objects) else { return true }

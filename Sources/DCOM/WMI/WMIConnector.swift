@@ -126,7 +126,8 @@ package struct WMIConnector: Sendable {
                 try await channel.requestChallenge([.remoteSCMActivator], level: .packetPrivacy, deadline: deadline)
             )
         } catch {
-            return .failure(WMIError(error, during: .challenging))
+            // A host without activation still says who it is.
+            return channel.challengeInfo.map { .success($0) } ?? .failure(WMIError(error, during: .challenging))
         }
     }
 }

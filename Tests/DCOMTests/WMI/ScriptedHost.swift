@@ -157,6 +157,8 @@ final class ScriptedChannel: RPCChannel {
         RPCStatistics(roundTrips: self.state.withLock { $0.roundTrips }, bytesSent: 0, bytesReceived: 0)
     }
 
+    var challengeInfo: NTLMChallengeInfo? { self.state.withLock { $0.hasChallenge } ? Self.challenge : nil }
+
     // MARK: - Association
 
     func bind(_ interfaces: [RPCInterface], deadline: ContinuousClock.Instant) async throws(RPCError) {

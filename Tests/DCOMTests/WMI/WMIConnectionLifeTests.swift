@@ -158,7 +158,11 @@ import Testing
     }
 
     @Test func aHostThatWantsASignInGetsIt() async throws {
-        let host = ScriptedHost { $0.takesAnonymousPings = false }
+        let host = ScriptedHost {
+            $0.takesAnonymousPings = false
+            // Refused in the bind of the signed-in connection, taken later.
+            $0.refusals = [.objectExporter: 1]
+        }
         let connection = try await host.signedIn()
         let now = ContinuousClock.now
         _ = await connection.lookAfter(at: now + .seconds(30))

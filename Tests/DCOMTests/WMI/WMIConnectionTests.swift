@@ -83,6 +83,7 @@ import Testing
             $0.refusals = [.wbemServices: 1, .enumWbemClassObject: 1, .objectExporter: 1]
         }
         let connection = try await host.signedIn()
+        #expect(await connection.challengeInfo?.netbiosComputerName == "HOST")
         host.clearLog()
         _ = try await connection.query("Q", deadline: .later)
         #expect(host.log == ["NTLMLogin", "bind", "ExecQuery", "bind", "Next"])
