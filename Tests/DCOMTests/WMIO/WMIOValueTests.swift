@@ -197,17 +197,22 @@ import Testing
         #expect(object["Value"] == .uint32(1))
     }
 
+    /// The heap comes after them.
     @Test func qualifiersOfProperties() throws {
+        var heap = WMIOTestHeap()
+        let text = heap.string("text")
         let builder = WMIOBuilder(
             properties: [
                 .init(name: "A", type: CIMType.uint32.rawValue, slot: le(UInt32(1))),
-                .init(name: "B", type: CIMType.uint32.rawValue, slot: le(UInt32(2))),
+                .init(name: "B", type: CIMType.string.rawValue, slot: le(text)),
             ],
+            heap: heap,
             propertyQualifiers: [[], [1, 0, 0, 0x80, 0, 11, 0, 0, 0, 0xFF, 0xFF]]
         )
         var decoder = WMIObjectDecoder()
         let object = try decoder.decode(WMIOBuilder.unit(builder.instanceBlock))
-        #expect(object["B"] == .uint32(2))
+        #expect(object["A"] == .uint32(1))
+        #expect(object["B"] == .string("text"))
     }
 
     @Test func inputMayBeASliceOfAMessage() throws {
