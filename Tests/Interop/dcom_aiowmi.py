@@ -1,5 +1,9 @@
 """Runs WMI queries with aiowmi. Takes the same job as dcom_impacket.py, without level and batch, and `optimize`
-(default true), which uses the smart enumerator, and gives the same result."""
+(default true), which uses the smart enumerator, and gives the same result.
+
+aiowmi has two ways to be wrong: left to itself it takes the class's place for a NULL or a zero, which is all ones in
+what has no default; told to ignore defaults it makes NULL of zeros. `ignore_defaults` (default false) chooses.
+"""
 
 import asyncio
 import datetime
@@ -31,7 +35,7 @@ async def run(job):
             query = Query(text, namespace=job.get("namespace", "root/cimv2"))
             rows = result[name] = []
             async with query.context(connection, service, skip_optimize=not job.get("optimize", True)) as context:
-                async for properties in context.results():
+                async for properties in context.results(ignore_defaults=job.get("ignore_defaults", False)):
                     rows.append({name: value_of(each.value) for name, each in properties.items()})
         return result
     finally:

@@ -5,6 +5,7 @@ Reads a job in JSON from standard input: address, port (of the endpoint mapper),
 """
 
 import json
+import socket
 import sys
 
 from impacket.dcerpc.v5 import dcomrt, transport
@@ -15,8 +16,9 @@ from impacket.dcerpc.v5.rpcrt import RPC_C_AUTHN_LEVEL_PKT_INTEGRITY, RPC_C_AUTH
 
 LEVELS = {"privacy": RPC_C_AUTHN_LEVEL_PKT_PRIVACY, "integrity": RPC_C_AUTHN_LEVEL_PKT_INTEGRITY}
 S_FALSE = 1
-# impacket's connection knows no port for the endpoint mapper.
+# impacket's connection knows no port for the endpoint mapper, and its AUTH3 waits for an acknowledgement.
 make_transport = transport.DCERPCTransportFactory
+connect = transport.TCPTransport.connect
 
 
 def use_port(port):
@@ -26,7 +28,18 @@ def use_port(port):
             made.set_dport(port)
         return made
 
+    def connect_without_delay(made):
+        result = connect(made)
+        made.get_socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return result
+
     dcomrt.transport.DCERPCTransportFactory = factory
+    transport.TCPTransport.connect = connect_without_delay
+
+
+def property_of(found):
+    """impacket reads the NdTable's bit for NULL, and then shows what the class has in that place: all ones."""
+    return None if found.get("null_default") else value_of(found["value"])
 
 
 def value_of(value):
@@ -51,10 +64,10 @@ def rows_of(enumerator, batch):
                 data = dcomrt.OBJREF_CUSTOM(b"".join(each["abData"]))["pObjectData"]
                 block = wmi.ENCODING_UNIT(data)["ObjectBlock"]
                 block.parseObject()
-                rows.append({name: value_of(each["value"]) for name, each in block.ctCurrent["properties"].items()})
+                rows.append({name: property_of(each) for name, each in block.ctCurrent["properties"].items()})
             return rows
         for each in found:
-            rows.append({name: value_of(each["value"]) for name, each in each.getProperties().items()})
+            rows.append({name: property_of(each) for name, each in each.getProperties().items()})
 
 
 def run(job):

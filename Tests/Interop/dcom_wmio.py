@@ -23,6 +23,9 @@ TYPES = {
 }  # fmt: skip
 IN_HEAP = ("string", "datetime", "reference", "object")
 
+# Windows leaves bytes of no meaning behind the last item of a heap, and behind the heap of a class.
+SLACK = b"\0\xde\xad"
+
 # bits of [MS-WMIO] 2.2.27
 IS_NULL = 1
 IS_DEFAULT = 2
@@ -50,8 +53,8 @@ class Heap:
 
     def structure(self):
         heap = wmi.HEAP()
-        heap["HeapLength"] = len(self.bytes) | 0x80000000
-        heap["HeapItem"] = self.bytes
+        heap["HeapItem"] = self.bytes + SLACK
+        heap["HeapLength"] = len(heap["HeapItem"]) | 0x80000000
         return heap
 
 
@@ -186,6 +189,7 @@ class Table:
         part["PropertyLookupTable"]["PropertyLookup"] = b"".join(data for _, data in sorted(lookups))
         part["NdTable_ValueTable"] = nd_and_values(self.properties, bits, values)
         part["ClassHeap"] = heap.structure()
+        part["Garbage"] = SLACK
         header = wmi.CLASS_HEADER()
         header["ClassNameRef"] = name
         header["NdTableValueTableLength"] = len(part["NdTable_ValueTable"])
