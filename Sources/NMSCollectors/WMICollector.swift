@@ -32,53 +32,40 @@ package final class WMICollector: WindowsCollector {
     package func connect(
         to target: CollectorTarget,
         deadline: ContinuousClock.Instant
-    ) async throws(TransportFailure) -> WMIConnection {
+    ) async throws(WMIError) -> WMIConnection {
         let endpoint = WMIEndpoint(
             address: target.address.description,
             port: target.credential.credential.effectivePort
         )
-        do {
-            return try await self.connector.connect(to: endpoint, deadline: deadline)
-        } catch {
-            throw TransportFailure(error, at: self.endpointSummary(target))
-        }
+        return try await self.connector.connect(to: endpoint, deadline: deadline)
     }
 
     package func prepareSignIn(
         over connection: WMIConnection,
         to target: CollectorTarget,
         deadline: ContinuousClock.Instant
-    ) async throws(TransportFailure) {
-        do {
-            try await connection.requestChallenge(for: WMICredential(target.credential), deadline: deadline)
-        } catch {
-            throw TransportFailure(error, at: self.endpointSummary(target))
-        }
+    ) async throws(WMIError) {
+        try await connection.requestChallenge(for: WMICredential(target.credential), deadline: deadline)
     }
 
     package func signIn(
         over connection: WMIConnection,
         to target: CollectorTarget,
         deadline: ContinuousClock.Instant
-    ) async throws(TransportFailure) {
-        do {
-            try await connection.authenticate(WMICredential(target.credential), deadline: deadline)
-        } catch {
-            throw TransportFailure(error, at: self.endpointSummary(target))
-        }
+    ) async throws(WMIError) {
+        try await connection.authenticate(WMICredential(target.credential), deadline: deadline)
     }
 
     package func rows(
         of wql: String,
         over connection: WMIConnection,
-        to target: CollectorTarget,
         deadline: ContinuousClock.Instant
-    ) async throws(TransportFailure) -> [WMIObject] {
-        do {
-            return try await connection.query(wql, namespace: WindowsQueries.namespace, deadline: deadline)
-        } catch {
-            throw TransportFailure(error, at: self.endpointSummary(target))
-        }
+    ) async throws(WMIError) -> [WMIObject] {
+        try await connection.query(wql, namespace: WindowsQueries.namespace, deadline: deadline)
+    }
+
+    package func transportFailure(_ error: WMIError, at target: CollectorTarget) -> TransportFailure {
+        TransportFailure(error, at: self.endpointSummary(target))
     }
 
     package func endPoll(over connection: WMIConnection) async {

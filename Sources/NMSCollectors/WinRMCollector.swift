@@ -33,50 +33,37 @@ package final class WinRMCollector: WindowsCollector {
     package func connect(
         to target: CollectorTarget,
         deadline: ContinuousClock.Instant
-    ) async throws(TransportFailure) -> WinRMConnection {
+    ) async throws(WinRMError) -> WinRMConnection {
         let endpoint = self.endpoint(target)
-        do {
-            return try await self.connector.connect(to: endpoint, deadline: deadline)
-        } catch {
-            throw TransportFailure(error, at: endpoint)
-        }
+        return try await self.connector.connect(to: endpoint, deadline: deadline)
     }
 
     package func prepareSignIn(
         over connection: WinRMConnection,
         to target: CollectorTarget,
         deadline: ContinuousClock.Instant
-    ) async throws(TransportFailure) {
-        do {
-            try await connection.requestChallenge(for: WinRMAuthentication(target.credential), deadline: deadline)
-        } catch {
-            throw TransportFailure(error, at: self.endpoint(target))
-        }
+    ) async throws(WinRMError) {
+        try await connection.requestChallenge(for: WinRMAuthentication(target.credential), deadline: deadline)
     }
 
     package func signIn(
         over connection: WinRMConnection,
         to target: CollectorTarget,
         deadline: ContinuousClock.Instant
-    ) async throws(TransportFailure) {
-        do {
-            try await connection.authenticate(WinRMAuthentication(target.credential), deadline: deadline)
-        } catch {
-            throw TransportFailure(error, at: self.endpoint(target))
-        }
+    ) async throws(WinRMError) {
+        try await connection.authenticate(WinRMAuthentication(target.credential), deadline: deadline)
     }
 
     package func rows(
         of wql: String,
         over connection: WinRMConnection,
-        to target: CollectorTarget,
         deadline: ContinuousClock.Instant
-    ) async throws(TransportFailure) -> [CIMInstance] {
-        do {
-            return try await connection.enumerate(wql: wql, namespace: WindowsQueries.namespace, deadline: deadline)
-        } catch {
-            throw TransportFailure(error, at: self.endpoint(target))
-        }
+    ) async throws(WinRMError) -> [CIMInstance] {
+        try await connection.enumerate(wql: wql, namespace: WindowsQueries.namespace, deadline: deadline)
+    }
+
+    package func transportFailure(_ error: WinRMError, at target: CollectorTarget) -> TransportFailure {
+        TransportFailure(error, at: self.endpoint(target))
     }
 
     private func endpoint(_ target: CollectorTarget) -> WinRMEndpoint {

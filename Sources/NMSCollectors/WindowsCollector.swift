@@ -53,6 +53,7 @@ package struct TransportFailure: Error, Sendable {
 package protocol WindowsCollector: Collector {
     associatedtype Connection: WindowsConnection
     associatedtype Row: WMIInstance & Sendable
+    associatedtype Failure: Error
 
     var limits: WindowsCollectorLimits { get }
     var sessions: WarmSessions<Connection> { get }
@@ -61,24 +62,22 @@ package protocol WindowsCollector: Collector {
     func endpointSummary(_ target: CollectorTarget) -> String
 
     /// Connects, and no more: a failure here says that this way in is not open.
-    func connect(to target: CollectorTarget, deadline: ContinuousClock.Instant) async throws(TransportFailure)
-        -> Connection
+    func connect(to target: CollectorTarget, deadline: ContinuousClock.Instant) async throws(Failure) -> Connection
 
     /// Goes as far as can be gone without using the password. A host that stalls here keeps nobody else waiting.
     func prepareSignIn(over connection: Connection, to target: CollectorTarget, deadline: ContinuousClock.Instant)
-        async throws(TransportFailure)
+        async throws(Failure)
 
     /// Proves the password.
     func signIn(over connection: Connection, to target: CollectorTarget, deadline: ContinuousClock.Instant)
-        async throws(TransportFailure)
+        async throws(Failure)
 
     /// Runs a query to its end. An error after which answers could come out of step closes the connection.
-    func rows(
-        of wql: String,
-        over connection: Connection,
-        to target: CollectorTarget,
-        deadline: ContinuousClock.Instant
-    ) async throws(TransportFailure) -> [Row]
+    func rows(of wql: String, over connection: Connection, deadline: ContinuousClock.Instant) async throws(Failure)
+        -> [Row]
+
+    /// What an error of the above means for the poll.
+    func transportFailure(_ error: Failure, at target: CollectorTarget) -> TransportFailure
 
     /// A poll over the connection is over, well or badly; what it left behind at the host is to be cleared away.
     func endPoll(over connection: Connection) async

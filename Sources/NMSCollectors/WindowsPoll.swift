@@ -93,7 +93,11 @@ actor WindowsPoll<Source: WindowsCollector> {
     private func ask(_ wql: String, timeout: Duration) async throws -> [Source.Row] {
         let connection = try await self.openConnection()
         let deadline = min(.now + timeout, self.target.deadline)
-        return try await self.collector.rows(of: wql, over: connection, to: self.target, deadline: deadline)
+        do {
+            return try await self.collector.rows(of: wql, over: connection, deadline: deadline)
+        } catch {
+            throw self.collector.transportFailure(error, at: self.target)
+        }
     }
 
     private func failure(of error: TransportFailure) async throws -> any Error {
@@ -141,6 +145,7 @@ actor WindowsPoll<Source: WindowsCollector> {
         do {
             return try await self.collector.connect(to: self.target, deadline: deadline)
         } catch {
+            let error = self.collector.transportFailure(error, at: self.target)
             if error.isCancellation { throw CancellationError() }
             // Nobody there was asked for anything: another credential may have another door, with another protocol.
             var failure = error.failure
@@ -153,14 +158,19 @@ actor WindowsPoll<Source: WindowsCollector> {
         let (collector, target) = (self.collector, self.target)
         let deadline = min(.now + collector.limits.signInTimeout, target.deadline)
         // Outside the gate: a host that stalls here must not keep others with this credential waiting.
-        try await collector.prepareSignIn(over: connection, to: target, deadline: deadline)
+        do {
+            try await collector.prepareSignIn(over: connection, to: target, deadline: deadline)
+        } catch {
+            throw collector.transportFailure(error, at: target)
+        }
         try await target.gate.authenticate(
             deviceID: target.deviceID,
             credentialID: target.credential.credential.id
         ) {
-            do throws(TransportFailure) {
+            do throws(Source.Failure) {
                 try await collector.signIn(over: connection, to: target, deadline: deadline)
             } catch {
+                let error = collector.transportFailure(error, at: target)
                 if error.isCancellation { throw CancellationError() }
                 throw error.failure
             }

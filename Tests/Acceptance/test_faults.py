@@ -11,7 +11,7 @@ INTERVAL = 5
 
 #: How each fault is set, over which transport, and the code it must cause (None: none). `docs/simulator.md` has the
 #: same table for people; test_the_table_is_complete holds the two together.
-FAULTS = {
+WINRM_FAULTS = {
     "stalled_connection": ({}, "ntlm", "timeout"),
     "slow_query": ({"delay": "20s"}, "ntlm", None),
     "refused": ({}, "ntlm", "connection_refused"),
@@ -34,22 +34,62 @@ FAULTS = {
     "reboot": ({"down": "0s"}, "ntlm", None),
     "counters_32bit": ({}, "ntlm", None),
 }
+#: The same over DCOM, where they mean something there, and those that only DCOM has.
+DCOM_FAULTS = {
+    "stalled_connection": ({}, "wmi", "timeout"),
+    "slow_query": ({"delay": "20s"}, "wmi", None),
+    "refused": ({}, "wmi", "connection_refused"),
+    "drop_mid_answer": ({}, "wmi", "connection_reset"),
+    "wrong_password": ({}, "own", "credential_suspended"),
+    "access_denied": ({}, "wmi", "access_denied"),
+    "quota": ({}, "wmi", "quota_exceeded"),
+    "provider_failure": ({}, "wmi", "wmi_error"),
+    "missing_class": ({}, "wmi", "counters_missing"),
+    "oversized_answer": ({}, "wmi", "response_too_large"),
+    "garbage": ({}, "wmi", "protocol_error"),
+    "wrong_clock": ({"offset": "1h"}, "wmi", None),
+    "counter_reset": ({}, "wmi", None),
+    "reboot": ({"down": "0s"}, "wmi", None),
+    "counters_32bit": ({}, "wmi", None),
+    "dcom_privacy_required": ({}, "wmi", None),
+    "activation_denied": ({}, "wmi", "access_denied"),
+    "hostname_bindings": ({}, "wmi", None),
+    "foreign_bindings": ({}, "wmi", None),
+    "dynamic_port_closed": ({}, "wmi", "connection_refused"),
+    "small_fragments": ({}, "wmi", None),
+    "split_answers": ({}, "wmi", None),
+    "namespace_denied": ({}, "wmi", "access_denied"),
+    "enumeration_error": ({}, "wmi", "wmi_error"),
+    "smart_enumerator_refused": ({}, "wmi", None),
+    "bad_signature": ({}, "wmi", "protocol_error"),
+    "objects_reclaimed": ({"age": "2s"}, "wmi", None),
+    "single_rows": ({}, "wmi", None),
+    "timed_out_first": ({}, "wmi", None),
+    "pings_denied": ({}, "wmi", None),
+    "single_interface": ({}, "wmi", None),
+}
 #: Faults that cut no poll off but make a difference unusable: null once, then values again.
 GAPS = {"counter_reset", "reboot", "wrong_clock"}
-#: TLS and sign-in faults show on a new connection only.
-NEEDS_RECONNECT = {"tls_expired_certificate", "tls_wrong_name", "tls_untrusted", "wrong_password", "basic_only"}
-STAYS_MONITORING = {"missing_class"} | {name for name, (_, _, code) in FAULTS.items() if code is None}
+#: TLS, sign-in and activation faults show on a new connection only.
+NEEDS_RECONNECT = {
+    "tls_expired_certificate", "tls_wrong_name", "tls_untrusted", "wrong_password", "basic_only",
+    "dcom_privacy_required", "activation_denied", "hostname_bindings", "foreign_bindings", "dynamic_port_closed",
+    "small_fragments", "namespace_denied", "pings_denied", "single_interface",
+}  # fmt: skip
 HEALTHY = 10
 
 
 def test_the_table_is_complete():
     text = (ROOT / "docs" / "simulator.md").read_text()
     documented = set(re.findall(r"^\| `([a-z_0-9]+)` \|.*\|.*\|.*\|.*\|$", text, re.MULTILINE))
-    assert documented == set(FAULTS)
+    assert documented == set(WINRM_FAULTS) | set(DCOM_FAULTS)
 
 
-def test_every_fault(start):
-    names = list(FAULTS)
+@pytest.mark.parametrize("faults", [WINRM_FAULTS, DCOM_FAULTS], ids=["winrm", "dcom"])
+def test_every_fault(start, faults):
+    names = list(faults)
+    stays_monitoring = {"missing_class"} | {name for name, (_, _, code) in faults.items() if code is None}
+    everyone = "wmi" if faults is DCOM_FAULTS else "ntlm"
     fleet = start.winsim(len(names) + HEALTHY, "--basic", "--allow-unencrypted")
     server = start.server("--winrm.ca_file", fleet.ca_file)
     api = server.api()
@@ -57,23 +97,24 @@ def test_every_fault(start):
         "ntlm": api.credential("ntlm"),
         "tls": api.credential("tls", use_ssl=True),
         "basic": api.credential("basic", credential_type="winrm_basic", allow_unencrypted_basic=True),
-        "own": api.credential("own"),
+        "wmi": api.credential("wmi", credential_type="wmi"),
+        "own": api.credential("own", credential_type="wmi" if everyone == "wmi" else "winrm_ntlm"),
     }
     devices = {}
     for index, name in enumerate(names):
-        devices[name] = api.add(fleet.address(index), shared[FAULTS[name][1]], interval=INTERVAL)
-    healthy = [api.add(fleet.address(len(names) + n), shared["ntlm"], interval=INTERVAL) for n in range(HEALTHY)]
+        devices[name] = api.add(fleet.address(index), shared[faults[name][1]], interval=INTERVAL)
+    healthy = [api.add(fleet.address(len(names) + n), shared[everyone], interval=INTERVAL) for n in range(HEALTHY)]
     for device in [*devices.values(), *healthy]:
         api.wait_for(device, lambda d: d["status"] == "monitoring", 40, "monitoring before the faults")
 
     began = time.time()
     fleet.set_faults(
-        [{"hosts": fleet.address(index), "fault": name, **FAULTS[name][0]} for index, name in enumerate(names)]
+        [{"hosts": fleet.address(index), "fault": name, **faults[name][0]} for index, name in enumerate(names)]
         # A kept connection would not notice: it is cut, and the host must be signed in to anew.
-        + [{"hosts": fleet.address(names.index(name)), "fault": "reboot"} for name in NEEDS_RECONNECT]
+        + [{"hosts": fleet.address(names.index(name)), "fault": "reboot"} for name in NEEDS_RECONNECT & set(names)]
     )
 
-    for name, (_, _, code) in FAULTS.items():
+    for name, (_, _, code) in faults.items():
         if code is not None:
             shown = api.wait_for(
                 devices[name],
@@ -82,12 +123,12 @@ def test_every_fault(start):
                 f"{name} causes {code}",
             )
             assert HOST_PASSWORD not in shown["last_error"]["message"]
-    for name, (_, _, code) in FAULTS.items():
-        status = "monitoring" if name in STAYS_MONITORING or name == "wrong_password" else "unreachable"
+    for name, (_, _, code) in faults.items():
+        status = "monitoring" if name in stays_monitoring or name == "wrong_password" else "unreachable"
         timeout = 130 if name == "stalled_connection" else 40
         api.wait_for(devices[name], lambda d, s=status: d["status"] == s, timeout, f"{name}: status {status}")
     # What causes no error has none (a poll in between may just have ended badly only for a reboot).
-    for name, (_, _, code) in FAULTS.items():
+    for name, (_, _, code) in faults.items():
         if code is None:
             api.wait_for(devices[name], lambda d: d["last_error"] is None, 30, f"{name} causes no error")
 
