@@ -188,4 +188,47 @@ struct DCOMAssociationTests {
             Issue.record("neither call nor fault")
         }
     }
+
+    /// Within SPNEGO the third leg is an alter_context, and has an answer.
+    @Test func spnegoTakesAnAlterContext() throws {
+        var association = self
+        let credential = NTLMCredential(username: "u", password: "Secret-1", domain: "")
+        var initiator = SPNEGOInitiator(ntlm: NTLMInitiator(credential: credential))
+        func verifier(_ token: [UInt8]) -> RPCVerifier {
+            RPCVerifier(type: .negotiate, level: .packetPrivacy, contextID: 3, value: token)
+        }
+        var pdu = Self.bind([Self.exporter])
+        pdu.verifier = verifier(try initiator.start())
+        let sent = try association.send(pdu)
+        let challenge = try #require(sent?.verifier)
+        guard case .continue(let token) = try initiator.step(challenge.value) else {
+            Issue.record("no third leg")
+            return
+        }
+        let alter = RPCPDU(
+            .alterContext(RPCBind(contexts: [Self.exporter])),
+            callID: 2,
+            verifier: verifier(token)
+        )
+        let answered = try association.send(alter)
+        let last = try #require(answered?.verifier)
+        guard case .complete(_, let session) = try initiator.step(last.value) else {
+            Issue.record("not complete")
+            return
+        }
+        var security: RPCSecurityContext? = RPCSecurityContext(session: session, type: .negotiate, contextID: 3)
+        let bytes = try RPCFragmenter().request(
+            callID: 3,
+            contextID: 0,
+            opnum: 5,
+            stub: [1, 2, 3, 4],
+            security: &security
+        )
+        let (action, _) = association.association.receive(try RPCFragment(bytes), policy: Self.policy())
+        guard case .call(let call) = action else {
+            Issue.record("\(action)")
+            return
+        }
+        #expect(call.level == .packetPrivacy && call.user == "u" && Array(call.stub) == [1, 2, 3, 4])
+    }
 }
