@@ -115,8 +115,11 @@ def test_nothing_stays_behind_at_the_hosts(start):
     wait_until(lambda: all(api.rows(d) for d in devices[::10]), 30, "rows")
     time.sleep(20)
     # Every session ends in the middle of what it does: a changed credential drops them all.
-    api.call("PUT", f"/credentials/{wmi}", {"password": HOST_PASSWORD, "description": "the same again"})
+    before = sum(fleet.state(address)["authentications"] for address in fleet.addresses)
+    api.call("PUT", f"/credentials/{wmi}", {"name": "another name", "password": HOST_PASSWORD})
     time.sleep(12)
+    after = sum(fleet.state(address)["authentications"] for address in fleet.addresses)
+    assert after >= before + 2 * 100, "a changed credential ends the sessions"
     # Hosts that fail in the middle of an enumeration, and sign-ins that are refused, leave nothing either.
     fleet.set_faults(
         [
