@@ -185,7 +185,8 @@ def answer(results, exporter, hint):
         properties += data
     blob["Property"] = properties
     reference = dcomrt.OBJREF_CUSTOM()
-    reference["iid"], reference["clsid"] = dcomrt.IID_IActivationPropertiesOut[:16], dcomrt.CLSID_ActivationPropertiesOut
+    reference["iid"] = dcomrt.IID_IActivationPropertiesOut[:16]
+    reference["clsid"] = dcomrt.CLSID_ActivationPropertiesOut
     reference["cbExtension"] = 0
     reference["pObjectData"] = blob.getData()
     reference["ObjectReferenceSize"] = len(reference["pObjectData"]) + 8

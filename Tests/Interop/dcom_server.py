@@ -1,7 +1,7 @@
 """A WMI/DCOM host made of third-party parts, for our client to be held against.
 
-impacket's structures and functions accept logins, take requests apart and put answers together. One argument: options in
-JSON (`Options` below, `account` as DOMAIN:user:password is needed). The first line on standard output is
+impacket's structures and functions accept logins, take requests apart and put answers together. One argument: options
+in JSON (`Options` below, `account` as DOMAIN:user:password is needed). The first line on standard output is
 `{"port": …}`; when standard input ends the server stops and writes a summary in JSON: what was asked, the references
 that the client still holds, and everything that was odd. It also ends by itself after two minutes.
 """
@@ -42,7 +42,9 @@ class Options:
     names_only: bool = False  # bindings without addresses
     batch: int = 1000  # rows in an answer, whatever was asked
     early_end: bool = False  # WBEM_S_FALSE with the last rows, not after them
-    # {"at": step, "skip": n, "do": "status" | "fault" | "close" | "reset" | "silence" | "spoil", …}
+    # {"at": step, "skip": n, "do": "status" | "fault" | "close" | "reset" | "silence" | "spoil" | "nak",
+    # "value": status, "what": "signature" | "sequence" | "body", "always": bool}; steps are methods (dcom_objects.py),
+    # "bind" and "alter_context"
     faults: list = dataclasses.field(default_factory=list)
 
 
