@@ -53,13 +53,14 @@ extension MetricsRepository {
             state: try known.first.map(RollUpState.init) ?? RollUpState(),
             changed: try known.first?.value("changed") ?? []
         )
-        return try await self.pool.read(
+        let rows = try await self.pool.read(
             MetricsHistoryQueries.hourlyBuckets(of: seconds, fields: fields),
             [
                 id, hours.head.lowerBound, hours.head.upperBound, hours.rolledUp.lowerBound,
                 hours.rolledUp.upperBound, hours.tail.lowerBound, hours.tail.upperBound, hours.changed, limit,
             ]
-        ).map { try AggregatedMetrics($0, fields) }
+        )
+        return try AggregatedMetrics.all(rows, fields)
     }
 
     private func windowed(
@@ -81,7 +82,7 @@ extension MetricsRepository {
                 range.upperBound
             )
             let rows = try await self.pool.read(query, [id, start, end, rest])
-            for row in rows { buckets.append(try AggregatedMetrics(row, fields)) }
+            buckets += try AggregatedMetrics.all(rows, fields)
             guard end < range.upperBound, buckets.count < limit else { break }
             // Gaps are jumped over, however long.
             let next = try await self.pool.read(MetricsHistoryQueries.firstRow, [[id], end])
@@ -101,23 +102,42 @@ extension RollUpState {
     }
 }
 
+/// The names of a field's columns in an answer, made once for all of its rows.
+private struct AggregateColumns {
+    let field: MetricField
+    let average: String
+    let minimum: String
+    let maximum: String
+
+    init(_ field: MetricField) {
+        self.field = field
+        self.average = "\(field.column)_avg"
+        self.minimum = "\(field.column)_min"
+        self.maximum = "\(field.column)_max"
+    }
+
+    func aggregate(_ row: PostgresRow) throws -> MetricAggregate {
+        MetricAggregate(
+            average: try row.optional(self.average),
+            minimum: try self.number(row, self.minimum),
+            maximum: try self.number(row, self.maximum)
+        )
+    }
+
+    private func number(_ row: PostgresRow, _ column: String) throws -> MetricAggregate.Number? {
+        self.field.isPercent
+            ? try row.optional(column).map(MetricAggregate.Number.decimal)
+            : try row.optional(column).map(MetricAggregate.Number.integer)
+    }
+}
+
 extension AggregatedMetrics {
-    fileprivate init(_ row: PostgresRow, _ fields: [MetricField]) throws {
-        var values: [MetricField: MetricAggregate] = [:]
-        values.reserveCapacity(fields.count)
-        for field in fields {
-            let number = { (part: String) throws -> MetricAggregate.Number? in
-                let name = "\(field.column)_\(part)"
-                return field.isPercent
-                    ? try row.optional(name).map(MetricAggregate.Number.decimal)
-                    : try row.optional(name).map(MetricAggregate.Number.integer)
-            }
-            values[field] = MetricAggregate(
-                average: try row.optional("\(field.column)_avg"),
-                minimum: try number("min"),
-                maximum: try number("max")
-            )
+    fileprivate static func all(_ rows: PostgresRows, _ fields: [MetricField]) throws -> [AggregatedMetrics] {
+        let columns = fields.map(AggregateColumns.init)
+        return try rows.map { row in
+            var values: [MetricField: MetricAggregate] = Dictionary(minimumCapacity: columns.count)
+            for column in columns { values[column.field] = try column.aggregate(row) }
+            return AggregatedMetrics(timestamp: try row.value("bucket"), values: values)
         }
-        self.init(timestamp: try row.value("bucket"), values: values)
     }
 }

@@ -38,12 +38,11 @@ package struct MetricsRepository: Sendable {
         ORDER BY timestamp LIMIT $4
         """
 
-    private static let columns = """
-        device_id, timestamp, cpu_usage_percent, memory_total_bytes, memory_used_bytes, memory_usage_percent, \
-        disk_total_bytes, disk_used_bytes, disk_usage_percent, net_bytes_sent_per_sec, net_bytes_recv_per_sec, \
-        net_utilization_percent, net_packets_sent, net_packets_recv, net_errors, net_dropped, process_count, \
-        collection_duration_ms, job_id
-        """
+    /// Percentages as `float8`, which costs less to read than `numeric`.
+    private static let columns =
+        (["device_id", "timestamp", "collection_duration_ms", "job_id"]
+        + MetricField.allCases.map { $0.isPercent ? "\($0.column)::float8 AS \($0.column)" : $0.column })
+        .joined(separator: ", ")
 
     private static func metrics(_ row: PostgresRow) throws -> DeviceMetrics {
         DeviceMetrics(
