@@ -66,18 +66,25 @@ extension WMIConnection {
         let objects = Set(references.filter { $0.flags & StandardReference.noPing == 0 }.map(\.oid))
         let timeout = self.limits.upkeep.pingTimeout
         guard self.pingSet.ping(for: objects) != nil else { return }
-        if !self.pingsSignedIn || self.resolver?.isOpen != true {
-            if await self.pingAnonymously(objects, deadline: .now + timeout) {
-                self.pingsSignedIn = false
-                await self.dropResolver()
+        if self.pingsSignedIn {
+            if let resolver = self.resolver,
+                await self.ping(objects, through: resolver, deadline: .now + timeout)
+            {
                 return
             }
-            // A host that has once taken them keeps its set: a single failure proves nothing.
-            guard let resolver = self.resolver, resolver.isOpen else { return }
+            // The connection may have ended meanwhile; then only the other way is left.
+            self.pingsSignedIn = false
             self.pingSet.forget()
+            return
         }
+        if await self.pingAnonymously(objects, deadline: .now + timeout) {
+            await self.dropResolver()
+            return
+        }
+        // A host that has once taken them keeps its set: a single failure proves nothing.
         guard let resolver = self.resolver, resolver.isOpen else { return }
         self.pingsSignedIn = await self.ping(objects, through: resolver, deadline: .now + timeout)
+        if !self.pingsSignedIn { self.pingSet.forget() }
     }
 
     private func pingAnonymously(_ objects: Set<UInt64>, deadline: ContinuousClock.Instant) async -> Bool {

@@ -123,6 +123,25 @@ import Testing
         }
     }
 
+    @Test func placesForExtensionsAreAnEvenNumber() throws {
+        func read(size: UInt32, places: Int) throws -> ORPCThat {
+            var writer = NDRWriter()
+            writer.uint32(0)
+            writer.pointer()
+            writer.uint32(size)
+            writer.uint32(0)
+            writer.pointer()
+            writer.count(places)
+            for _ in 0..<places { writer.pointer(isNull: true) }
+            return try ORPCThat(stub: writer.bytes)
+        }
+        #expect(try read(size: 1, places: 2).extensions.isEmpty)
+        #expect(try read(size: 2, places: 2).extensions.isEmpty)
+        #expect(throws: NDRError.self) { try read(size: 1, places: 1) }
+        #expect(throws: NDRError.self) { try read(size: .max, places: 2) }
+        #expect(throws: NDRError.self) { try read(size: 66, places: 66) }
+    }
+
     // MARK: - Object references
 
     static let references = [

@@ -176,6 +176,27 @@ import Testing
         #expect(host.openChannels == 0)
     }
 
+    /// A set belongs to whom it was made for.
+    @Test func aSetIsNotSharedBetweenTheTwo() async throws {
+        let host = ScriptedHost { $0.takesAnonymousPings = false }
+        let connection = try await host.signedIn()
+        let now = ContinuousClock.now
+        _ = await connection.lookAfter(at: now + .seconds(30))
+        host.react("SimplePing", .fail(.connectionClosed))
+        _ = await connection.lookAfter(at: now + .seconds(160))
+        #expect(connection.isOpen)
+        #expect(host.openChannels == 1)
+        host.state.withLock {
+            $0.takesAnonymousPings = true
+            $0.pings = []
+        }
+        _ = await connection.lookAfter(at: now + .seconds(290))
+        let first = ComplexPing.Request(set: 0, sequence: 1, added: [1001], removed: [])
+        #expect(host.state.withLock { $0.pings } == [.complex(first)])
+        await connection.close(deadline: .later)
+        #expect(host.openChannels == 0)
+    }
+
     @Test func aForgottenSetIsMadeAnew() async throws {
         let host = ScriptedHost()
         let connection = try await host.signedIn()
