@@ -5,8 +5,6 @@ package struct COMVersion: NDRCodable, Comparable {
 
     /// The version of this implementation, that of all supported Windows.
     package static let current = COMVersion(major: 5, minor: 7)
-    /// The first with `ServerAlive2`, [MS-DCOM] 3.1.2.5.1.6.
-    package static let oldestSupported = COMVersion(major: 5, minor: 6)
 
     package init(major: UInt16, minor: UInt16) {
         self.major = major

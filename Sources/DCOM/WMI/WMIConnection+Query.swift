@@ -93,7 +93,7 @@ extension WMIConnection {
     /// Whether a host does not have the method or the interface, so that the other way may work.
     private static func isRefusal(_ error: WMIError) -> Bool {
         switch error.status {
-        case .result(.notImplemented), .result(.noInterface), .result(HRESULT(0x8004_100C)): true
+        case .result(.notImplemented), .result(.noInterface), .result(.wbemNotSupported): true
         case .fault(.operationRangeError), .fault(.unknownInterface): true
         case .none: error.isInterfaceRefused
         default: false

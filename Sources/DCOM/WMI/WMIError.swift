@@ -233,7 +233,7 @@ extension WMIError {
     }
 
     private init(_ result: HRESULT, during step: Step, status: Status) {
-        let category = Self.categories[result.rawValue] ?? .queryFailed
+        let category = Self.categories[result] ?? .queryFailed
         let isGone = category == .connectionReset
         self.init(
             category,
@@ -251,40 +251,53 @@ extension WMIError {
         case (.wbemAccessDenied, .openingNamespace):
             "the user needs the rights Enable Account and Remote Enable on the namespace"
         case (.wbemInvalidNamespace, _): "the host has no such namespace"
-        case (HRESULT(0x8001_011C), _): "DCOM is disabled on the host"
+        case (.remoteDisabled, _): "DCOM is disabled on the host"
         default: nil
         }
     }
 
     /// Results by kind; everything else is a query that failed.
-    private static let categories: [UInt32: Category] = {
-        var categories: [UInt32: Category] = [:]
-        func add(_ category: Category, _ results: [UInt32]) {
+    private static let categories: [HRESULT: Category] = {
+        let kinds: [(Category, [HRESULT])] = [
+            (
+                .accessDenied,
+                [
+                    .accessDenied, .launchPermissionDenied, .callAccessDenied, .remoteDisabled, .wbemAccessDenied,
+                    .wbemPrivilegeNotHeld, .wbemEncryptedConnectionRequired,
+                ]
+            ),
+            (.missingClass, [.wbemNotFound, .wbemInvalidClass]),
+            // The host has not the means now; asking less often helps, asking again at once does not.
+            (
+                .quotaExceeded,
+                [
+                    .wbemQuotaViolation, .wbemOutOfMemory, .wbemOutOfDiskSpace, .wbemServerTooBusy, .wbemQueueOverflow,
+                    .notEnoughMemory, .outOfMemory, .noSystemResources, .serverTooBusy, .outOfResources, .retry,
+                    .retryLater,
+                ]
+            ),
+            (.timeout, [.wbemTimedOutError, .wbemProviderTimedOut, .callTimedOut]),
+            // The object, its process, or the way to it is gone: reclaimed because nobody pinged, or restarted.
+            (
+                .connectionReset,
+                [
+                    .disconnected, .objectNotRegistered, .objectNotConnected, .invalidIPID, .invalidObject,
+                    .connectionTerminated, .serverDied, .serverDiedBeforeExecuting, .serverUnavailable, .callFailed,
+                    .callFailedBeforeExecuting, .wbemTransportFailure, .wbemShuttingDown,
+                ]
+            ),
+            (
+                .protocolError,
+                [
+                    .versionMismatch, .invalidHeader, .invalidExtension, .invalidDataPacket, .invalidData,
+                    .invalidObjectReference,
+                ]
+            ),
+        ]
+        var categories: [HRESULT: Category] = [:]
+        for (category, results) in kinds {
             for result in results { categories[result] = category }
         }
-        add(
-            .accessDenied,
-            [0x8007_0005, 0x8000_401B, 0x8001_011B, 0x8001_011C, 0x8004_1003, 0x8004_1062, 0x8004_1087]
-        )
-        add(.missingClass, [0x8004_1002, 0x8004_1010])
-        // The host has not the means now; asking less often helps, asking again at once does not.
-        add(
-            .quotaExceeded,
-            [
-                0x8004_106C, 0x8004_1006, 0x8004_103B, 0x8004_1045, 0x8004_1061, 0x8007_0008, 0x8007_000E, 0x8007_05AA,
-                0x8007_06BB, 0x8001_0101, 0x8001_0109, 0x8001_010A,
-            ]
-        )
-        add(.timeout, [0x8004_1069, 0x8004_1088, 0x8001_011F])
-        // The object, its process, or the way to it is gone: reclaimed because nobody pinged, or restarted.
-        add(
-            .connectionReset,
-            [
-                0x8001_0108, 0x8004_01FB, 0x8004_01FD, 0x8001_0113, 0x8001_0114, 0x8001_0006, 0x8001_0007, 0x8001_0012,
-                0x8007_06BA, 0x8007_06BE, 0x8007_06BF, 0x8004_1015, 0x8004_1033,
-            ]
-        )
-        add(.protocolError, [0x8001_0110, 0x8001_0111, 0x8001_0112, 0x8001_0009, 0x8001_000F, 0x8001_011D])
         return categories
     }()
 }
