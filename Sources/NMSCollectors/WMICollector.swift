@@ -56,6 +56,14 @@ package final class WMICollector: WindowsCollector {
         try await connection.authenticate(WMICredential(target.credential), deadline: deadline)
     }
 
+    package func finishSignIn(
+        over connection: WMIConnection,
+        to target: CollectorTarget,
+        deadline: ContinuousClock.Instant
+    ) async throws(WMIError) {
+        try await connection.openExporter(for: WMICredential(target.credential), deadline: deadline)
+    }
+
     package func rows(
         of wql: String,
         over connection: WMIConnection,
@@ -68,8 +76,8 @@ package final class WMICollector: WindowsCollector {
         TransportFailure(error, at: self.endpointSummary(target))
     }
 
-    package func endPoll(over connection: WMIConnection) async {
-        await connection.releaseUnused(deadline: .now + Self.releaseTimeout)
+    package func endPoll(over connection: WMIConnection, deadline: ContinuousClock.Instant) async {
+        await connection.releaseUnused(deadline: deadline)
     }
 }
 
@@ -107,7 +115,8 @@ extension TransportFailure {
             }
         var failure = PollFailure(code, "\(endpoint): \(error)")
         // The host said which ways in it has, and this credential's is none of them.
-        if error.category == .authenticationUnavailable { failure.otherCredentialMayHelp = true }
+        if error.category == .authenticationUnavailable { failure.next = .any }
+        if error.isWayClosed { failure.next = .otherPort }
         self.init(
             failure,
             countsAsFailedLogin: error.countsAsFailedLogin,

@@ -223,7 +223,7 @@ extension WMIConnection {
         _ namespace: String,
         deadline: ContinuousClock.Instant
     ) async throws(WMIError) -> StandardReference {
-        guard case .ready(let exporter) = self.state else { throw .misuse("a query before signing in") }
+        guard case .ready(let exporter) = self.state else { throw .misuse("a query before WMI's port was opened") }
         let name = Self.canonical(namespace)
         if let services = exporter.services[name.lowercased()] { return services }
         guard exporter.services.count < self.limits.maximumNamespaces else {

@@ -31,19 +31,52 @@ extension WMIConnection {
         self.state = .challenged
     }
 
-    /// Signs in: proves the password with the activation of WMI, then connects to WMI's port.
+    /// Proves the password: signs in at the object resolver and activates WMI there. ``openExporter(for:deadline:)``
+    /// comes next.
     ///
-    /// A wrong password costs one failed login: the port is only dialled once the object resolver has accepted it.
+    /// A wrong password costs one failed login, here. The dynamic port is not dialled yet: whoever lets only one sign-in
+    /// at a time through to a host need not wait for a firewall that swallows packets. References that the activation has
+    /// brought can only be given back there; if it is never opened, the host reclaims them six minutes later.
     ///
-    /// - Throws: `authenticationFailed` (do not try again), `accessDenied` (the user lacks DCOM's rights), and the
-    ///   errors of connecting to the dynamic port, which firewalls like to close. The connection is closed then.
+    /// - Throws: `authenticationFailed` (do not try again), `accessDenied` (the user lacks DCOM's rights). The connection
+    ///   is closed then.
     package func authenticate(_ credential: WMICredential, deadline: ContinuousClock.Instant) async throws(WMIError) {
         if case .connected = self.state { try await self.requestChallenge(for: credential, deadline: deadline) }
         guard case .challenged = self.state else { throw .misuse("signing in twice on one connection") }
+        try await self.signingIn(.activating, deadline: deadline) { connection, flag in
+            await connection.proveAndActivate(credential, flag: flag, deadline: deadline)
+        }
+    }
+
+    /// Connects to the process that WMI runs in, on its dynamic port, and signs in there; queries may follow.
+    ///
+    /// Connecting takes no longer than ``WMILimits/connectTimeout``, so that there is time for another way if a firewall
+    /// keeps the port closed.
+    ///
+    /// - Parameter credential: the one that ``authenticate(_:deadline:)`` has proved.
+    /// - Throws: errors that say ``WMIError/isWayClosed`` if the port cannot be reached. The connection is closed then.
+    package func openExporter(
+        for credential: WMICredential,
+        deadline: ContinuousClock.Instant
+    ) async throws(WMIError) {
+        guard case .activated(let activation) = self.state else {
+            throw .misuse("WMI's port is opened once, after signing in")
+        }
+        try await self.signingIn(.connectingToExporter, deadline: deadline) { connection, flag in
+            await connection.enter(activation, credential, flag: flag, deadline: deadline)
+        }
+    }
+
+    /// Runs a part of signing in; the connection is closed if it fails.
+    private func signingIn(
+        _ step: WMIError.Step,
+        deadline: ContinuousClock.Instant,
+        _ body: @escaping @Sendable (isolated WMIConnection, CancellationFlag) async -> Result<Void, WMIError>
+    ) async throws(WMIError) {
+        // The caller's mistake, which is not to end what runs.
+        guard self.running == nil else { throw .misuse("two things at once") }
         do throws(WMIError) {
-            try await self.shielded(.activating) { connection, flag in
-                await connection.signIn(credential, flag: flag, deadline: deadline)
-            }
+            try await self.shielded(step, body)
         } catch {
             // Nothing to wait for is left but the release of what the activation gave, if it came that far.
             let grace = self.limits.upkeep.closeTimeout
@@ -52,14 +85,29 @@ extension WMIConnection {
         }
     }
 
-    private func signIn(
+    private func proveAndActivate(
         _ credential: WMICredential,
         flag: CancellationFlag,
         deadline: ContinuousClock.Instant
     ) async -> Result<Void, WMIError> {
         do throws(WMIError) {
-            let reply = try await self.activate(credential, deadline: deadline)
-            try await self.connectToExporter(reply, credential, deadline: deadline)
+            let activation = try Activation(try await self.activate(credential, deadline: deadline))
+            guard !flag.isCancelled else { throw .cancelled(.activating) }
+            self.state = .activated(activation)
+            return .success(())
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    private func enter(
+        _ activation: Activation,
+        _ credential: WMICredential,
+        flag: CancellationFlag,
+        deadline: ContinuousClock.Instant
+    ) async -> Result<Void, WMIError> {
+        do throws(WMIError) {
+            try await self.connectToExporter(activation, credential, flag: flag, deadline: deadline)
             guard !flag.isCancelled else { throw .cancelled(.signingInToExporter) }
             self.beginUpkeep()
             return .success(())
@@ -100,37 +148,29 @@ extension WMIConnection {
     }
 
     private func connectToExporter(
-        _ reply: ActivationReply,
+        _ activation: Activation,
         _ credential: WMICredential,
+        flag: CancellationFlag,
         deadline: ContinuousClock.Instant
     ) async throws(WMIError) {
-        guard let interface = reply.interfaces.first else {
-            throw .protocolViolation(.activating, "an activation without an interface")
-        }
-        guard !interface.result.isFailure else { throw WMIError(interface.result, during: .activating) }
-        guard let login = interface.reference?.standard else {
-            throw .protocolViolation(.activating, "an activation without a reference")
-        }
-        guard let version = COMVersion.current.negotiated(with: reply.version) else {
-            throw .protocolViolation(.activating, "COM version \(reply.version.major).\(reply.version.minor)")
-        }
-        let channel = try await self.openExporter(reply.bindings.stringBindings, deadline: deadline)
+        let channel = try await self.dialExporter(activation.bindings, flag: flag, deadline: deadline)
         self.health.add(channel, isEssential: true)
         let bound = try await self.signIn(to: channel, credential, deadline: deadline)
-        self.ledger.hold(login)
+        self.ledger.hold(activation.login)
         self.state = .ready(
             Exporter(
                 channel: channel,
-                version: version,
-                remUnknown: reply.remUnknown,
-                login: login,
+                version: activation.version,
+                remUnknown: activation.remUnknown,
+                login: activation.login,
                 bound: bound
             )
         )
     }
 
-    private func openExporter(
+    private func dialExporter(
         _ bindings: [StringBinding],
+        flag: CancellationFlag,
         deadline: ContinuousClock.Instant
     ) async throws(WMIError) -> any RPCChannel {
         let candidates = ExporterAddresses.candidates(
@@ -138,11 +178,13 @@ extension WMIConnection {
             address: self.endpoint.address,
             isAllowed: self.limits.allowsAlternativeAddress
         )
+        let end = min(deadline, .now + self.limits.connectTimeout)
         var failure: WMIError?
         for (index, candidate) in candidates.enumerated() {
+            guard !flag.isCancelled else { throw .cancelled(.connectingToExporter) }
             // Each gets its share of the time that is left, the last all of it.
             let now = ContinuousClock.now
-            let share = now.duration(to: deadline) / (candidates.count - index)
+            let share = now.duration(to: end) / (candidates.count - index)
             do throws(RPCError) {
                 return try await self.dial(candidate.address, candidate.port, now + share)
             } catch {
@@ -151,7 +193,10 @@ extension WMIConnection {
             }
         }
         throw failure
-            ?? .protocolViolation(.activating, "no TCP port among the \(bindings.count) bindings of the exporter")
+            ?? .protocolViolation(
+                .connectingToExporter,
+                "no TCP port among the \(bindings.count) bindings of the exporter"
+            )
     }
 
     /// - Returns: the interfaces that the host took.
@@ -181,5 +226,27 @@ extension WMIConnection {
 
     func newGUID() -> GUID {
         GUID(random: self.environment.randomBytes(GUID.size)) ?? .null
+    }
+}
+
+extension WMIConnection.Activation {
+    /// - Throws: if the host has not activated WMI, or in a version of COM that this client does not speak.
+    fileprivate init(_ reply: ActivationReply) throws(WMIError) {
+        guard let interface = reply.interfaces.first else {
+            throw .protocolViolation(.activating, "an activation without an interface")
+        }
+        guard !interface.result.isFailure else { throw WMIError(interface.result, during: .activating) }
+        guard let login = interface.reference?.standard else {
+            throw .protocolViolation(.activating, "an activation without a reference")
+        }
+        guard let version = COMVersion.current.negotiated(with: reply.version) else {
+            throw .protocolViolation(.activating, "COM version \(reply.version.major).\(reply.version.minor)")
+        }
+        self.init(
+            bindings: reply.bindings.stringBindings,
+            version: version,
+            remUnknown: reply.remUnknown,
+            login: login
+        )
     }
 }

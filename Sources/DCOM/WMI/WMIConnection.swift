@@ -16,8 +16,19 @@ package actor WMIConnection {
         case connected
         /// The resolver's NTLM challenge is there; no secret was used yet.
         case challenged
+        /// The password is proved; WMI's port was not dialled yet.
+        case activated(Activation)
         case ready(Exporter)
         case closed
+    }
+
+    /// What the object resolver said about the process that WMI runs in.
+    struct Activation: Sendable {
+        var bindings: [StringBinding]
+        /// The version of COM that both sides speak.
+        var version: COMVersion
+        var remUnknown: GUID
+        var login: StandardReference
     }
 
     /// The process that WMI runs in, and what this connection holds there.

@@ -53,6 +53,9 @@ package struct WMILimits: Sendable {
     package static let defaultMaximumRequests = 4096
     /// Namespaces that a connection keeps open.
     package static let defaultMaximumNamespaces = 16
+    /// Time to connect to WMI's dynamic port: two of TCP's attempts (after 1 s and 3 s, RFC 6298 section 2). The host has
+    /// answered on another port a moment before, so what takes longer is a firewall.
+    package static let defaultConnectTimeout: Duration = .seconds(3)
 
     package var batchSize = Self.defaultBatchSize
     package var maximumResponseBytes = Self.defaultMaximumResponseBytes
@@ -60,6 +63,8 @@ package struct WMILimits: Sendable {
     package var maximumQueryBytes = Self.defaultMaximumQueryBytes
     package var maximumRequests = Self.defaultMaximumRequests
     package var maximumNamespaces = Self.defaultMaximumNamespaces
+    /// For WMI's dynamic port, all of its addresses together; the deadline bounds it as well.
+    package var connectTimeout = Self.defaultConnectTimeout
     package var enumeration = WMIEnumeration.objects
     package var upkeep = WMIUpkeepLimits()
     package var objects = WMIOLimits()

@@ -95,6 +95,16 @@ package struct WMIError: Error, Sendable, Hashable {
     }
 }
 
+extension WMIError {
+    /// Whether there is no way to WMI with whatever user: its dynamic port cannot be reached, or the host does not let
+    /// anything be activated from remote. Other ways into the host may be open.
+    package var isWayClosed: Bool {
+        guard self.category != .cancelled else { return false }
+        // The first of the refused interfaces is the one that counts; without pings alone, signing in goes on.
+        return self.step == .connectingToExporter || (self.step == .challenging && self.isInterfaceRefused)
+    }
+}
+
 extension WMIError: CustomStringConvertible {
     package var description: String {
         self.step.map { "\($0.rawValue): \(self.message)" } ?? self.message

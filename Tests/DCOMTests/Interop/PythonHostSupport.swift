@@ -38,6 +38,7 @@ extension PythonHost {
         do {
             try await connection.requestChallenge(for: credential, deadline: signInDeadline)
             try await connection.authenticate(credential, deadline: signInDeadline)
+            try await connection.openExporter(for: credential, deadline: signInDeadline)
             let result = try await body(connection)
             await connection.close(deadline: Self.soon(5))
             return result

@@ -28,6 +28,7 @@ final class ScriptedHost: Sendable {
         /// Methods and associations in order; `bind`, `challenge`, `auth3` and names of methods.
         var log: [String] = []
         var dialled: [String] = []
+        var dialDeadlines: [ContinuousClock.Instant] = []
         var refusedDials: [String: RPCError] = [:]
         /// How often an interface is refused before it is taken.
         var refusals: [RPCInterface: Int] = [:]
@@ -98,10 +99,11 @@ final class ScriptedHost: Sendable {
     }
 
     var dial: RPCDial {
-        { [self] address, port, _ throws(RPCError) in
+        { [self] address, port, deadline throws(RPCError) in
             let place = "\(address):\(port)"
             let refusal = self.state.withLock { state in
                 state.dialled.append(place)
+                state.dialDeadlines.append(deadline)
                 return state.refusedDials[place]
             }
             if let refusal { throw refusal }
@@ -125,7 +127,9 @@ final class ScriptedHost: Sendable {
             to: WMIEndpoint(address: Self.address),
             deadline: .later
         )
-        try await connection.authenticate(WMICredential(username: "user", password: password), deadline: .later)
+        let credential = WMICredential(username: "user", password: password)
+        try await connection.authenticate(credential, deadline: .later)
+        try await connection.openExporter(for: credential, deadline: .later)
         return connection
     }
 }

@@ -54,21 +54,35 @@ import Testing
         await connection.close(deadline: .later)
     }
 
-    @Test func aCancelledSignInLeaksNothing() async throws {
+    /// What an activation has brought can only be given back on the port that was not opened: the host reclaims it.
+    @Test func aCancelledActivationCloses() async throws {
         let host = ScriptedHost()
         host.react("RemoteCreateInstance", .hang)
         let connection = try await host.connector { $0.upkeep.cancellationGrace = .seconds(60) }
             .connect(to: WMIEndpoint(address: ScriptedHost.address), deadline: .later)
-        let signIn = Task {
-            try await connection.authenticate(
-                WMICredential(username: "u", password: ScriptedHost.password),
-                deadline: .later
-            )
-        }
+        let credential = WMICredential(username: "u", password: ScriptedHost.password)
+        let signIn = Task { try await connection.authenticate(credential, deadline: .later) }
         await host.waitUntilHung()
         signIn.cancel()
         host.resume()
         await #expect { try await signIn.value } throws: { ($0 as? WMIError)?.category == .cancelled }
+        #expect(host.state.withLock { $0.dialled.count } == 1)
+        #expect(host.openChannels == 0)
+        #expect(!connection.isOpen)
+    }
+
+    @Test func aCancelledSignInAtTheExporterLeaksNothing() async throws {
+        let host = ScriptedHost()
+        host.react("challenge", .work, .hang)
+        let connection = try await host.connector { $0.upkeep.cancellationGrace = .seconds(60) }
+            .connect(to: WMIEndpoint(address: ScriptedHost.address), deadline: .later)
+        let credential = WMICredential(username: "u", password: ScriptedHost.password)
+        try await connection.authenticate(credential, deadline: .later)
+        let opening = Task { try await connection.openExporter(for: credential, deadline: .later) }
+        await host.waitUntilHung()
+        opening.cancel()
+        host.resume()
+        await #expect { try await opening.value } throws: { ($0 as? WMIError)?.category == .cancelled }
         #expect(host.references == 0)
         #expect(host.openChannels == 0)
         #expect(!connection.isOpen)
