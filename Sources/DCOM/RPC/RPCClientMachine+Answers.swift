@@ -7,6 +7,7 @@ extension RPCClientMachine {
         guard self.failure == nil else { return .none }
         defer { self.hasAnswered = true }
         guard fragment.header.type != .shutdown else { return self.closed() }
+        if let refusal = self.refusalOfLogin(fragment) { return self.fail(refusal) }
         guard let exchange = self.exchange else {
             return self.fail(.protocolViolation("a \(fragment.header.type) PDU that nobody asked for"))
         }
@@ -29,13 +30,13 @@ extension RPCClientMachine {
 
     /// The connection ended.
     package mutating func closed() -> Action {
-        guard let exchange = self.exchange else { return self.fail(.connectionClosed) }
+        if self.isLoginOpen {
+            // It may be that the host refuses the login like this; whoever calls must not try again at once.
+            return self.fail(.connectionReset("the host closed it after signing in, before it had taken the login"))
+        }
+        guard self.exchange != nil else { return self.fail(.connectionClosed) }
         if self.reassembler.isReceiving {
             return self.fail(.connectionReset("the host closed it in the middle of an answer"))
-        }
-        if case .call(_, _, let id?) = exchange, self.security[id]?.isProven == false {
-            // It may be that the host refuses the login like this; whoever calls must not try again at once.
-            return self.fail(.connectionReset("the host closed it on the first call after signing in"))
         }
         return self.fail(
             self.hasAnswered ? .connectionClosed : .connectionReset("the host closed it before it answered anything")
@@ -133,11 +134,10 @@ extension RPCClientMachine {
         let isUnproven = securityID.map { self.security[$0]?.isProven == false } ?? false
         switch header.type {
         case .response, .fault: break
-        case .bindNak where isUnproven: return self.refusedLogin(fragment)
+        case .bindNak where isUnproven: return self.fail(Self.refusal(by: fragment))
         default: return self.fail(.protocolViolation("a \(header.type) PDU as the answer to a call"))
         }
-        let isOfLogin = isUnproven && header.type == .fault && header.callID == self.loginCallID(securityID)
-        guard header.callID == callID || isOfLogin else { return self.fail(Self.wrongCall(header.callID, callID)) }
+        guard header.callID == callID else { return self.fail(Self.wrongCall(header.callID, callID)) }
 
         var fragment = fragment
         // Hosts send faults unsigned where they do not know the client; and some always. A fault says nothing that
@@ -189,31 +189,62 @@ extension RPCClientMachine {
     /// - Parameter isLoginOpen: whether the host has not shown yet, nor with this very fault, that it took the login.
     private mutating func faulted(_ fault: RPCFault, flags: RPCFlags, isLoginOpen: Bool) -> Action {
         self.reassembler = RPCReassembler(maximumStub: self.limits.maximumStub)
-        if isLoginOpen {
-            switch fault.status {
-            case .accessDenied, .logonFailure:
-                return self.fail(.authenticationFailed(""))
-            case .securityPackageError, .unsupportedAuthenticationLevel, .unknownAuthenticationService,
-                .unknownAuthenticationLevel:
-                return self.fail(.authenticationUnavailable("the host answered with the fault \(fault.status)"))
-            default:
-                break
-            }
-        }
+        if isLoginOpen, let refusal = Self.refusal(by: fault.status) { return self.fail(refusal) }
         return self.finish(.failure(Self.error(fault.status, flags: flags)))
     }
 
-    private mutating func refusedLogin(_ fragment: RPCFragment) -> Action {
-        guard case .bindNak(let nak)? = (try? RPCPDU(fragment))?.body else {
-            return self.fail(.protocolViolation("a bind_nak that cannot be read"))
+    // MARK: - Logins
+
+    /// Whether the host has not shown yet, for the call in flight or the login made last, that it took the login.
+    private var isLoginOpen: Bool {
+        let id = if case .call(_, _, let id)? = self.exchange { id } else { self.latestSecurity }
+        return id.flatMap { self.security[$0]?.isProven } == false
+    }
+
+    /// What a fragment says that answers the login itself, at whatever moment it comes; nil for every other fragment.
+    ///
+    /// AUTH3 has no answer, but a host may refuse it before the first call is sent.
+    private func refusalOfLogin(_ fragment: RPCFragment) -> RPCError? {
+        let callID = fragment.header.callID
+        guard
+            fragment.verifier == nil,
+            self.security.values.contains(where: { !$0.isProven && $0.loginCallID == callID })
+        else { return nil }
+        switch fragment.header.type {
+        case .bindNak:
+            return Self.refusal(by: fragment)
+        case .fault:
+            guard case .fault(let fault)? = (try? RPCPDU(fragment))?.body else {
+                return .protocolViolation("a fault that cannot be read")
+            }
+            return Self.refusal(by: fault.status)
+                ?? .connectionReset("the host answered signing in with the fault \(fault.status)")
+        default:
+            return nil
+        }
+    }
+
+    /// What an unsigned fault says about a login that the host has not taken yet; nil for one that is about the call.
+    private static func refusal(by status: RPCStatus) -> RPCError? {
+        switch status {
+        case .accessDenied, .logonFailure:
+            .authenticationFailed("")
+        case .securityPackageError, .unsupportedAuthenticationLevel, .unknownAuthenticationService,
+            .unknownAuthenticationLevel:
+            .authenticationUnavailable("the host answered with the fault \(status)")
+        default: nil
+        }
+    }
+
+    private static func refusal(by bindNak: RPCFragment) -> RPCError {
+        guard case .bindNak(let nak)? = (try? RPCPDU(bindNak))?.body else {
+            return .protocolViolation("a bind_nak that cannot be read")
         }
         switch nak.reason {
-        case .notSpecified, .invalidChecksum:
-            return self.fail(.authenticationFailed("bind_nak, \(nak.reason)"))
+        case .notSpecified, .invalidChecksum: return .authenticationFailed("bind_nak, \(nak.reason)")
         case .authenticationTypeNotRecognized:
-            return self.fail(.authenticationUnavailable("the host does not know NTLM (bind_nak)"))
-        default:
-            return self.fail(.bindRejected(nak.reason, versions: nak.versions))
+            return .authenticationUnavailable("the host does not know NTLM (bind_nak)")
+        default: return .bindRejected(nak.reason, versions: nak.versions)
         }
     }
 
@@ -222,10 +253,6 @@ extension RPCClientMachine {
     private mutating func finish(_ result: Result<RPCReply, RPCError>) -> Action {
         self.exchange = nil
         return .complete(result, close: false)
-    }
-
-    private func loginCallID(_ securityID: UInt32?) -> UInt32? {
-        securityID.flatMap { self.security[$0]?.loginCallID }
     }
 
     private static func error(_ status: RPCStatus, flags: RPCFlags) -> RPCError {

@@ -67,6 +67,63 @@ import Testing
         }
     }
 
+    @Test func `A refusal may come before the first call`() throws {
+        let fault = RPCPDU(.fault(RPCFault(contextID: 0, status: .accessDenied)), callID: 1).encoded()
+        let nak = RPCPDU(.bindNak(RPCBindNak(reason: .invalidChecksum)), callID: 1).encoded()
+        for refusal in [fault, nak] {
+            var pair = RPCTestPair()
+            try pair.signIn(password: "other")
+            #expect(try pair.deliver(refusal).isClose)
+            let error = #expect(throws: RPCError.self) { try pair.call() }
+            #expect(error?.countsAsFailedLogin == true)
+        }
+        // Also while an interface is being added.
+        var pair = RPCTestPair()
+        try pair.signIn(password: "other")
+        _ = try pair.begin(.bind([RPCTestServer.login]))
+        #expect(try pair.deliver(fault).fatal?.countsAsFailedLogin == true)
+
+        // Another fault is no verdict about the password, and no reason to sign in again at once.
+        pair = RPCTestPair()
+        try pair.signIn()
+        let busy = RPCPDU(.fault(RPCFault(contextID: 0, status: .serverTooBusy)), callID: 1).encoded()
+        #expect(try pair.deliver(busy).isClose)
+        let error = #expect(throws: RPCError.self) { try pair.call() }
+        #expect(error?.countsAsFailedLogin == false)
+        #expect(error?.suggestsReconnect == false)
+    }
+
+    @Test func `An end before the first call may be a refusal too`() throws {
+        for addsInterface in [false, true] {
+            var pair = RPCTestPair()
+            try pair.signIn(password: "other")
+            if addsInterface { _ = try pair.begin(.bind([RPCTestServer.login])) }
+            _ = pair.client.closed()
+            guard case .connectionReset? = #expect(throws: RPCError.self, performing: { try pair.call() }) else {
+                Issue.record("an end right after signing in must not suggest to reconnect")
+                return
+            }
+        }
+    }
+
+    @Test func `Once the login is proven, what bears its number is out of step`() throws {
+        var pair = RPCTestPair()
+        try pair.signIn()
+        let request = try pair.server.request(pair.call())
+        _ = try pair.deliver(pair.server.response(to: request, []))
+        let fault = RPCPDU(.fault(RPCFault(contextID: 0, status: .accessDenied)), callID: 1).encoded()
+        #expect(try pair.deliver(fault).isClose)
+        guard case .protocolViolation? = #expect(throws: RPCError.self, performing: { try pair.call() }) else {
+            Issue.record("taken for a refused login")
+            return
+        }
+        pair = RPCTestPair()
+        try pair.signIn()
+        _ = try pair.deliver(pair.server.response(to: pair.server.request(pair.call()), []))
+        _ = pair.client.closed()
+        #expect(throws: RPCError.connectionClosed) { try pair.call() }
+    }
+
     @Test func `Access denied is no failed login once the host has proved that it knows the key`() throws {
         // By an answer.
         var pair = RPCTestPair()
