@@ -5,7 +5,7 @@ package struct WMIOLimits: Sendable {
     package var maximumDepth: Int
     /// Bytes of memory for each byte of input. Real objects need up to six.
     package var memoryPerByte: Int
-    /// Bytes of memory that even the smallest object may take.
+    /// Bytes of memory that even the smallest message may take, be it an object or an array of objects.
     package var memoryFloor: Int
     /// Class parts that are remembered by their bytes.
     package var maximumCachedClasses: Int

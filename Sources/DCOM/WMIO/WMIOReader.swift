@@ -106,7 +106,7 @@ struct WMIOReader {
     }
 }
 
-/// The memory that decoding one object may still take.
+/// The memory that decoding one message may still take, be it an object or an array of objects.
 ///
 /// Items of a heap must not be shared ([MS-WMIO] 2.2.66), so an object's values take little more than its bytes. A
 /// hostile object has a thousand references to one long string, or to one embedded object.

@@ -30,7 +30,8 @@ package struct WMIObjectDecoder: Sendable {
         }
         let length = Int(try reader.uint32(.encodingUnit))
         let block = WMIOReader(try reader.take(min(length, reader.remaining), .encodingUnit), base: reader.base)
-        return try self.objectBlock(block)
+        var allowance = WMIOAllowance(inputLength: block.remaining, limits: self.limits)
+        return try self.objectBlock(block, &allowance)
     }
 
     package mutating func decode(_ encodingUnit: [UInt8]) throws(WMIOError) -> WMIObject {
@@ -39,46 +40,50 @@ package struct WMIObjectDecoder: Sendable {
 
     /// Decodes the objects of an ObjectArray: the answer of IWbemWCOSmartEnum::Next, or what the optimized
     /// IWbemObjectSink::Indicate brings ([MS-WMI] 2.2.14). Remembers the classes that come with a GUID.
+    ///
+    /// The objects share what memory the array may take: each by itself may be small for its class.
     package mutating func decode(objectArray bytes: ArraySlice<UInt8>) throws(WMIOError) -> [WMIObject] {
         var (packets, count) = try ObjectArrayHeader.read(bytes)
+        var allowance = WMIOAllowance(inputLength: bytes.count, limits: self.limits)
         var objects: [WMIObject] = []
         objects.reserveCapacity(count)
         for _ in 0..<count {
-            objects.append(try self.packetObject(&packets))
+            objects.append(try self.packetObject(&packets, &allowance))
         }
         return objects
     }
 
     /// Decodes a WBEM_DATAPACKET_OBJECT, [MS-WMI] 2.2.14.1.
-    private mutating func packetObject(_ packets: inout WMIOReader) throws(WMIOError) -> WMIObject {
+    private mutating func packetObject(
+        _ packets: inout WMIOReader,
+        _ allowance: inout WMIOAllowance
+    ) throws(WMIOError) -> WMIObject {
         let start = packets
         let packet = try ObjectPacket.read(&packets)
         switch packet.content {
         case .class:
-            return try self.objectBlock(packet.object)
+            return try self.objectBlock(packet.object, &allowance)
         case .instance(let identifier):
-            let object = try self.objectBlock(packet.object)
+            let object = try self.objectBlock(packet.object, &allowance)
             guard self.cache.identify(object.definition, as: identifier) else {
                 throw start.error(.tooManyClasses(limit: self.limits.maximumClassesPerEnumeration), in: .packetObject)
             }
             return object
         case .instanceWithoutClass(let identifier):
             guard let definition = self.cache[identifier] else { throw start.error(.unknownClass, in: .packetObject) }
-            return try self.objectBlock(packet.object, of: definition)
+            return try self.objectBlock(packet.object, of: definition, &allowance)
         }
     }
 
     private mutating func objectBlock(
         _ block: WMIOReader,
-        of definition: WMIClass? = nil
+        of definition: WMIClass? = nil,
+        _ allowance: inout WMIOAllowance
     ) throws(WMIOError) -> WMIObject {
-        var parser = WMIObjectParser(
-            cache: self.cache,
-            allowance: WMIOAllowance(inputLength: block.remaining, limits: self.limits),
-            maximumDepth: self.limits.maximumDepth
-        )
+        var parser = WMIObjectParser(cache: self.cache, allowance: allowance, maximumDepth: self.limits.maximumDepth)
         let object = try parser.objectBlock(block, of: definition)
         self.cache = parser.cache
+        allowance = parser.allowance
         return object
     }
 }

@@ -95,6 +95,10 @@ struct WMIObjectParser {
             properties.append(try self.property(&lookupReader, tables: tables, heap: heap))
         }
         properties.sort { $0.order < $1.order }
+        // Each has bits of its own in the NdTable, so none shares its place ([MS-WMIO] 2.2.26).
+        for (property, next) in zip(properties, properties.dropFirst()) where property.order == next.order {
+            throw part.error(.unexpected(field: "DeclarationOrder", value: UInt32(next.order)), in: .propertyInfo)
+        }
         return WMIClass(name: name, superclasses: superclasses, properties: properties, tableLength: tableLength)
     }
 

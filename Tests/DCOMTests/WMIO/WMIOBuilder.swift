@@ -13,6 +13,8 @@ struct WMIOBuilder {
         var flags: UInt8 = 0
         var slot: [UInt8]?
         var order: Int?
+        /// Where the class says that the value is, if not behind the one before; then it takes no place of its own.
+        var offset: Int?
     }
 
     var className: String? = "Test"
@@ -36,6 +38,7 @@ struct WMIOBuilder {
         var values: [UInt8] = []
         for (index, property) in self.properties.enumerated() {
             bits[index / 4] |= flags(property) << UInt8(index % 4 * 2)
+            guard property.offset == nil || values.isEmpty else { continue }
             values += slot(property) ?? [UInt8](repeating: 0xFF, count: Self.slotLength(property.type))
         }
         return bits + values
@@ -49,7 +52,7 @@ struct WMIOBuilder {
         for (index, property) in self.properties.enumerated() {
             let nameReference = heap.string(property.name)
             var info = le(property.type) + le(UInt16(property.order ?? index))
-            info += le(UInt32(offset)) + le(UInt32(0)) + le(UInt32(4))
+            info += le(UInt32(property.offset ?? offset)) + le(UInt32(0)) + le(UInt32(4))
             let infoReference = heap.add(info)
             lookups.append((property.name, le(nameReference) + le(infoReference)))
             offset += Self.slotLength(property.type)

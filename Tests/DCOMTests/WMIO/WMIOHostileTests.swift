@@ -197,6 +197,31 @@ import Testing
         }
     }
 
+    /// A class of many properties whose values lie in one place, and rows that say nothing but which class they have:
+    /// each by itself is small, all of them together are fifty times what was sent.
+    @Test func smallRowsOfALargeClass() throws {
+        var builder = WMIOBuilder()
+        builder.properties = (0..<160).map { .init(name: "P\($0)", type: CIMType.uint8.rawValue, offset: 0) }
+        let first = packet(WMIOFormat.instanceObject, identifier: 1, builder.instanceBlock)
+        let row = packet(WMIOFormat.instanceWithoutClassObject, identifier: 1, builder.instanceWithoutClassBlock)
+        let limits = WMIOLimits()
+        try #require(160 * MemoryLayout<WMIObject.State>.stride < limits.memoryFloor)
+        try #require(160 * MemoryLayout<WMIObject.State>.stride > limits.memoryPerByte * row.count)
+        var decoder = WMIObjectDecoder(limits: limits)
+        #expect(try decoder.decode(objectArray: objectArray([first, row])[...]).count == 2)
+        let bytes = objectArray([first] + [[UInt8]](repeating: row, count: 1000))
+        let error = #expect(throws: WMIOError.self) { try decoder.decode(objectArray: bytes[...]) }
+        #expect(error?.problem == .tooLarge(limit: limits.memoryPerByte * bytes.count))
+    }
+
+    @Test func sharedOrders() {
+        var builder = WMIOBuilder()
+        builder.properties = ([0, 1, 1, 2] as [Int]).map { .init(name: "P\($0)", type: CIMType.uint8.rawValue, order: $0) }
+        let error = self.error(WMIOBuilder.unit(builder.instanceBlock))
+        #expect(error?.problem == .unexpected(field: "DeclarationOrder", value: 1))
+        #expect(error?.section == .propertyInfo)
+    }
+
     /// An object whose reference leads back to itself: its heap ends before it would.
     @Test func objectThatHoldsItself() {
         let inner = WMIOBuilder(
