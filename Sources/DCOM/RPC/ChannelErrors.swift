@@ -31,8 +31,9 @@ extension RPCError {
         }
     }
 
-    /// Takes an error of an established channel.
-    init(channelError error: any Error, hasAnswered: Bool) {
+    /// Takes an error of an established channel; nil for one that says no more than that the connection is gone, as
+    /// when a host that restarted resets what it forgot.
+    init?(channelError error: any Error) {
         switch error {
         case let error as RPCError:
             self = error
@@ -42,12 +43,12 @@ extension RPCError {
             switch error.errnoCode {
             case ETIMEDOUT: self = .timedOut(.call)
             case EHOSTUNREACH, ENETUNREACH: self = .hostUnreachable(Self.text(error.errnoCode))
-            default: self = .connectionReset(Self.text(error.errnoCode))
+            default: return nil
             }
         case is ByteToMessageDecoderError:
             self = .connectionReset("the host closed it in the middle of an answer")
         case is ChannelError:
-            self = hasAnswered ? .connectionClosed : .connectionReset("the connection closed at once")
+            return nil
         default:
             self = .connectionReset("\(type(of: error))")
         }

@@ -25,8 +25,12 @@ package struct RPCFragmentDecoder: ByteToMessageDecoder {
         buffer: inout ByteBuffer,
         seenEOF: Bool
     ) throws -> DecodingState {
-        // What is left of a fragment when the connection ends is of no use.
-        try self.decode(context: context, buffer: &buffer)
+        let state = try self.decode(context: context, buffer: &buffer)
+        guard state == .continue || !seenEOF || buffer.readableBytes == 0 else {
+            // Half an answer: the call must not be taken for one that the host never began to answer.
+            throw ByteToMessageDecoderError.leftoverDataWhenDone(buffer)
+        }
+        return state
     }
 
     /// The next whole PDU; nil when more bytes are needed.

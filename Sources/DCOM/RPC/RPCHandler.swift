@@ -158,7 +158,12 @@ final class RPCHandler: ChannelInboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        self.fail(RPCError(channelError: error, hasAnswered: self.machine.hasAnswered))
+        if let error = RPCError(channelError: error) {
+            self.fail(error)
+        } else {
+            // What that means, the machine knows: it hears of the end once the decoder has looked for half an answer.
+            self.close()
+        }
     }
 
     func channelInactive(context: ChannelHandlerContext) {

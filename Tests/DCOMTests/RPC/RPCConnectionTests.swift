@@ -1,3 +1,4 @@
+import Foundation
 import NIOCore
 import NIOEmbedded
 import NIOPosix
@@ -28,6 +29,13 @@ import Testing
 
         func deliver(_ bytes: [UInt8]) async throws {
             try await self.channel.writeInbound(ByteBuffer(bytes: bytes))
+        }
+
+        /// The channel reports an error and closes itself, as a socket does.
+        func fail(_ error: any Error) async throws {
+            let channel = self.channel
+            try await channel.testingEventLoop.executeInContext { channel.pipeline.fireErrorCaught(error) }
+            try? await channel.close()
         }
 
         /// Everything that was submitted until now has arrived at the event loop.
@@ -211,7 +219,109 @@ import Testing
         }
     }
 
+    /// A host that restarted, or a firewall that forgot the connection, resets it.
+    @Test(arguments: [ECONNRESET, EPIPE, ECONNABORTED])
+    func `A reset between calls is as good as an end`(code: CInt) async throws {
+        let line = try await Line()
+        var server = RPCTestServer()
+        try await line.signIn(&server)
+        async let proof = line.result([1])
+        try await line.deliver(server.response(to: server.request(line.sent()), [2]))
+        #expect(await proof == .success([2]))
+        async let answer = line.result([3])
+        _ = try await line.sent()
+        try await line.fail(IOError(errnoCode: code, reason: "read"))
+        #expect(await answer == .failure(.connectionClosed))
+        #expect(!line.connection.isOpen)
+    }
+
+    @Test func `A reset that could be a refusal, or cuts an answer, suggests nothing`() async throws {
+        // On the first call after signing in; inside the first fragment of an answer; between two.
+        for size in [nil, 50, 5840] as [Int?] {
+            let line = try await Line()
+            var server = RPCTestServer()
+            try await line.signIn(&server)
+            if let size {
+                async let proof = line.result([1])
+                try await line.deliver(server.response(to: server.request(line.sent()), []))
+                #expect(await proof == .success([]))
+                async let answer = line.result([2])
+                let request = try await server.request(line.sent())
+                try await line.deliver(Array(server.response(to: request, .pattern(9000)).prefix(size)))
+                try await line.fail(IOError(errnoCode: ECONNRESET, reason: "read"))
+                guard case .failure(.connectionReset) = await answer else {
+                    Issue.record("suggests to try again after \(size) bytes")
+                    return
+                }
+            } else {
+                async let answer = line.result([1])
+                _ = try await line.sent()
+                try await line.fail(IOError(errnoCode: ECONNRESET, reason: "read"))
+                guard case .failure(.connectionReset) = await answer else {
+                    Issue.record("suggests to sign in again")
+                    return
+                }
+            }
+        }
+    }
+
+    @Test func `A way to the host that is gone is told as such`() async throws {
+        for (code, expected) in [(ETIMEDOUT, RPCError.timedOut(.call)), (EHOSTUNREACH, .hostUnreachable(""))] {
+            let line = try await Line()
+            var server = RPCTestServer()
+            try await line.bind(&server)
+            async let answer = line.result([1])
+            _ = try await line.sent()
+            try await line.fail(IOError(errnoCode: code, reason: "read"))
+            switch (await answer, expected) {
+            case (.failure(.timedOut(.call)), .timedOut), (.failure(.hostUnreachable), .hostUnreachable): break
+            case (let other, _): Issue.record("\(other)")
+            }
+        }
+    }
+
     // MARK: - On the loopback
+
+    /// What ``RPCTestServer`` says, until the first request, which it answers with a reset.
+    private final class Resetting: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+        typealias OutboundOut = ByteBuffer
+        private var server = RPCTestServer()
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            let bytes = Array(self.unwrapInboundIn(data).readableBytesView)
+            if (try? RPCPDU(bytes))?.type == .bind, let answer = try? self.server.associate(bytes) {
+                context.writeAndFlush(self.wrapOutboundOut(ByteBuffer(bytes: answer)), promise: nil)
+                return
+            }
+            // Without lingering, the system sends RST instead of FIN.
+            let reset = linger(l_onoff: 1, l_linger: 0)
+            _ = (context.channel as? any SocketOptionProvider)?.setSoLinger(reset)
+            context.close(promise: nil)
+        }
+    }
+
+    @Test func `A real reset in place of an answer suggests to reconnect`() async throws {
+        let group = MultiThreadedEventLoopGroup.singleton
+        let listener = try await ServerBootstrap(group: group)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(Resetting()) }
+            }
+            .bind(host: "127.0.0.1", port: 0).get()
+        let connection = try await RPCConnection.connect(
+            address: "127.0.0.1",
+            port: try #require(listener.localAddress?.port),
+            group: group,
+            deadline: .now + .seconds(10)
+        )
+        try await connection.bind([RPCTestServer.activator], deadline: .now + .seconds(10))
+        let error = await #expect(throws: RPCError.self) {
+            try await connection.call(RPCTestServer.activator, opnum: 4, stub: [1], deadline: .now + .seconds(10))
+        }
+        #expect(error?.suggestsReconnect == true)
+        await connection.close()
+        try await listener.close()
+    }
 
     @Test func `Nobody listens, and no address`() async throws {
         let group = MultiThreadedEventLoopGroup.singleton
