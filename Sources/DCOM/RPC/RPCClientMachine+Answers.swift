@@ -19,10 +19,21 @@ extension RPCClientMachine {
         }
     }
 
-    /// The deadline passed, the channel failed, or the caller gave up: the connection cannot be used any more.
+    /// The channel failed, the host broke the protocol or refused us, or the connection is closed from this side: it
+    /// cannot be used any more, and later operations fail for the same reason.
     package mutating func fail(_ error: RPCError) -> Action {
+        self.fail(error, later: error)
+    }
+
+    /// The operation in flight failed for a reason of its own, and its answer could come out of step: its deadline
+    /// passed, or the caller gave up. Later operations find no connection.
+    package mutating func giveUp(_ error: RPCError) -> Action {
+        self.fail(error, later: self.loss("it was given up"))
+    }
+
+    private mutating func fail(_ error: RPCError, later: RPCError) -> Action {
         guard self.failure == nil else { return .none }
-        self.failure = error
+        self.failure = later
         guard self.exchange != nil else { return .close }
         self.exchange = nil
         return .complete(.failure(error), close: true)
@@ -30,17 +41,17 @@ extension RPCClientMachine {
 
     /// The connection ended.
     package mutating func closed() -> Action {
-        if self.isLoginOpen {
-            // It may be that the host refuses the login like this; whoever calls must not try again at once.
-            return self.fail(.connectionReset("the host closed it after signing in, before it had taken the login"))
-        }
-        guard self.exchange != nil else { return self.fail(.connectionClosed) }
-        if self.reassembler.isReceiving {
-            return self.fail(.connectionReset("the host closed it in the middle of an answer"))
-        }
-        return self.fail(
-            self.hasAnswered ? .connectionClosed : .connectionReset("the host closed it before it answered anything")
-        )
+        let how = "the host closed it"
+        let loss = self.loss(how)
+        guard self.reassembler.isReceiving else { return self.fail(loss) }
+        return self.fail(.connectionReset("\(how) in the middle of an answer"), later: loss)
+    }
+
+    /// What the end of the connection means to an operation that the host has not begun to answer.
+    private func loss(_ how: String) -> RPCError {
+        // It may be that the host refuses the login like this; whoever calls must not try again at once.
+        if self.isLoginOpen { return .connectionReset("\(how) after signing in, before the host had taken the login") }
+        return self.hasAnswered ? .connectionClosed : .connectionReset("\(how) before the host answered anything")
     }
 
     // MARK: - Association
@@ -180,7 +191,7 @@ extension RPCClientMachine {
             return self.finish(.success(.stub(message.stub)))
         } catch {
             switch error {
-            case .tooLarge(let limit): return self.fail(.responseTooLarge(limit: limit))
+            case .tooLarge(let limit): return self.giveUp(.responseTooLarge(limit: limit))
             case .outOfStep(let what): return self.fail(.protocolViolation(what))
             }
         }

@@ -122,7 +122,7 @@ package struct RPCClientMachine: Sendable {
     var exchange: Exchange?
     /// Whether the host has answered anything yet.
     var hasAnswered = false
-    /// Why the connection is over.
+    /// Why the connection is over, for operations that come after.
     var failure: RPCError?
 
     private var nextCallID: UInt32 = 1

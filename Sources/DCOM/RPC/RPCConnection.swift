@@ -7,7 +7,8 @@ import Synchronization
 ///
 /// Calls of several tasks go one after the other. Errors for which ``RPCError/leavesConnectionOpen`` is false close
 /// the connection, since the next answer could be out of step; so does a deadline that passes in flight, and the
-/// cancellation of a task whose call is in flight. Bytes of calls and answers live only as long as a call.
+/// cancellation of a task whose call is in flight; the calls behind it, which were never sent, get
+/// ``RPCError/connectionClosed`` then. Bytes of calls and answers live only as long as a call.
 package final class RPCConnection: Sendable {
     private let status: RPCConnectionStatus
     private let channel: any Channel
@@ -193,7 +194,7 @@ package final class RPCConnection: Sendable {
         deadline: ContinuousClock.Instant
     ) async throws(RPCError) -> RPCReply {
         let remaining = ContinuousClock.now.duration(to: deadline)
-        guard remaining > .zero else { throw .timedOut(operation.phase) }
+        guard remaining > .zero else { throw .notStarted(operation.phase) }
         let handler = self.handler
         let eventLoop = self.channel.eventLoop
         let ticket = RPCTicket(operation, deadline: eventLoop.now + TimeAmount(remaining))

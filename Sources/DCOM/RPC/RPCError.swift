@@ -11,6 +11,8 @@ package enum RPCError: Error, Sendable, Hashable {
 
     /// The deadline passed. The connection is closed, as its answer would come out of step.
     case timedOut(Phase)
+    /// The deadline passed before anything was sent. The connection is as good as before.
+    case notStarted(Phase)
     /// Nothing listens on the port.
     case connectionRefused
     /// There is no way to the host; the text names the system's error.
@@ -56,7 +58,7 @@ extension RPCError {
     /// Whether the connection can be used after this error; never after a refused first association.
     package var leavesConnectionOpen: Bool {
         switch self {
-        case .fault, .accessDenied, .interfaceRejected, .misuse: true
+        case .fault, .accessDenied, .interfaceRejected, .misuse, .notStarted: true
         default: false
         }
     }
@@ -67,6 +69,8 @@ extension RPCError: CustomStringConvertible {
         switch self {
         case .timedOut(let phase):
             "the host did not answer in time (\(phase.rawValue))"
+        case .notStarted(let phase):
+            "no time was left to ask the host (\(phase.rawValue))"
         case .connectionRefused:
             "the host refused the connection: nothing listens on this port; check the port and that RPC is allowed"
         case .hostUnreachable(let why):

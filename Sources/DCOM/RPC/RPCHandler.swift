@@ -61,7 +61,7 @@ final class RPCHandler: ChannelInboundHandler {
         guard let context else { return completion(.failure(self.machine.failure ?? .connectionClosed)) }
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
         let timer = context.eventLoop.scheduleTask(deadline: ticket.deadline) {
-            bound.value.drop(ticket, whileWaiting: .timedOut(.waiting), inFlight: .timedOut(ticket.operation.phase))
+            bound.value.drop(ticket, whileWaiting: .notStarted(.waiting), inFlight: .timedOut(ticket.operation.phase))
         }
         self.waiting.append(Entry(ticket: ticket, completion: completion, timer: timer))
         self.startNext()
@@ -79,7 +79,7 @@ final class RPCHandler: ChannelInboundHandler {
 
     private func drop(_ ticket: RPCTicket, whileWaiting: RPCError, inFlight: RPCError) {
         if self.current?.ticket === ticket {
-            self.fail(inFlight)
+            self.perform(self.machine.giveUp(inFlight))
         } else if let index = self.waiting.firstIndex(where: { $0.ticket === ticket }) {
             self.complete(self.waiting.remove(at: index), .failure(whileWaiting))
         }
@@ -131,7 +131,7 @@ final class RPCHandler: ChannelInboundHandler {
             if close { self.close() }
             if let entry { self.complete(entry, result) }
         }
-        // After a failure this fails whoever waits.
+        // After a failure this fails whoever waits, with what it means to them.
         self.startNext()
     }
 

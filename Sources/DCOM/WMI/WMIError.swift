@@ -173,7 +173,7 @@ extension WMIError {
             )
         }
         switch error {
-        case .timedOut: self = make(.timeout)
+        case .timedOut, .notStarted: self = make(.timeout)
         case .connectionRefused: self = make(.connectionRefused)
         case .hostUnreachable: self = make(.hostUnreachable)
         case .connectionReset: self = make(.connectionReset)

@@ -301,6 +301,44 @@ import Testing
         #expect(try pair.deliver(RPCPDU(.shutdown, callID: 0).encoded()).fatal == .connectionClosed)
     }
 
+    @Test(arguments: [RPCError.timedOut(.call), .cancelled])
+    func `Who comes after an operation that was given up hears of the connection only`(error: RPCError) throws {
+        var pair = RPCTestPair()
+        try pair.signIn()
+        _ = try pair.deliver(pair.server.response(to: pair.server.request(pair.call()), []))
+        _ = try pair.call()
+        #expect(pair.client.giveUp(error).fatal == error)
+        #expect(throws: RPCError.connectionClosed) { try pair.call() }
+
+        // Before the login is proven, and before the host has said anything, to sign in at once is no good idea.
+        pair = RPCTestPair()
+        try pair.signIn()
+        _ = try pair.call()
+        _ = pair.client.giveUp(error)
+        var later = #expect(throws: RPCError.self) { try pair.call() }
+        #expect(later != error && later?.suggestsReconnect == false)
+        pair = RPCTestPair()
+        _ = try pair.begin(.bind([RPCTestServer.activator]))
+        _ = pair.client.giveUp(error)
+        later = #expect(throws: RPCError.self) { try pair.bind() }
+        #expect(later != error && later?.suggestsReconnect == false)
+    }
+
+    @Test func `An answer that is too large or cut is the error of its call alone`() throws {
+        var pair = RPCTestPair(limits: RPCLimits(maximumStub: 1000))
+        try pair.signIn()
+        var request = try pair.server.request(pair.call())
+        #expect(try pair.deliver(pair.server.response(to: request, .pattern(1001))).fatal != nil)
+        #expect(throws: RPCError.connectionClosed) { try pair.call() }
+        pair = RPCTestPair()
+        try pair.signIn()
+        request = try pair.server.request(pair.call())
+        let fragments = try RPCFragment.split(pair.server.response(to: request, .pattern(7000)))
+        _ = try pair.deliver(fragments[0].bytes)
+        _ = pair.client.closed()
+        #expect(throws: RPCError.connectionClosed) { try pair.call() }
+    }
+
     @Test func `After a fault the next call goes on, whatever had arrived of the answer`() throws {
         var pair = RPCTestPair()
         try pair.signIn()

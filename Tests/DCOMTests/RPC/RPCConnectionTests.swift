@@ -110,7 +110,7 @@ import Testing
         #expect(line.connection.statistics.roundTrips == 21)
     }
 
-    @Test func `A deadline in flight closes the connection, and fails who waits`() async throws {
+    @Test func `A deadline in flight closes the connection, but is not the error of who waits`() async throws {
         let line = try await Line()
         var server = RPCTestServer()
         try await line.bind(&server)
@@ -120,7 +120,7 @@ import Testing
         await line.settle()
         await line.channel.testingEventLoop.advanceTime(by: .seconds(11))
         #expect(await first == .failure(.timedOut(.call)))
-        #expect(await second == .failure(.timedOut(.call)))
+        #expect(await second == .failure(.connectionClosed))
         #expect(!line.connection.isOpen)
     }
 
@@ -134,7 +134,8 @@ import Testing
         // The submission has to reach the event loop before its time passes.
         while await !line.hasWaiting() { await Task.yield() }
         await line.channel.testingEventLoop.advanceTime(by: .seconds(11))
-        #expect(await second.value == .failure(.timedOut(.waiting)))
+        #expect(await second.value == .failure(.notStarted(.waiting)))
+        #expect(RPCError.notStarted(.waiting).leavesConnectionOpen)
         try await line.deliver(server.response(to: request, [9]))
         #expect(await first == .success([9]))
         #expect(line.connection.isOpen)
@@ -144,7 +145,7 @@ import Testing
         let line = try await Line()
         var server = RPCTestServer()
         try await line.bind(&server)
-        await #expect(throws: RPCError.timedOut(.call)) { try await line.call([1], deadline: .now - .seconds(1)) }
+        await #expect(throws: RPCError.notStarted(.call)) { try await line.call([1], deadline: .now - .seconds(1)) }
         #expect(line.connection.isOpen)
         #expect(line.connection.statistics.roundTrips == 1)
     }
