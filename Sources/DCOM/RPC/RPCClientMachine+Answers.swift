@@ -157,7 +157,7 @@ extension RPCClientMachine {
             do throws(RPCSecurityError) {
                 try self.open(&fragment, securityID)
             } catch {
-                return self.fail(.integrityFailed(error.description))
+                return self.untrusted(fragment, error)
             }
         } else if securityID == nil, fragment.verifier != nil {
             return self.fail(.protocolViolation("a signed answer on a connection that is not signed in"))
@@ -183,6 +183,19 @@ extension RPCClientMachine {
         try context.open(&fragment)
         self.security[id]?.context = context
         self.security[id]?.isProven = true
+    }
+
+    /// A fragment whose verifier is wrong ends the connection. A fault may still say why, in a field before what is
+    /// encrypted: nothing worse follows from it than from an unsigned one, and it proves nothing about the login.
+    private mutating func untrusted(_ fragment: RPCFragment, _ error: RPCSecurityError) -> Action {
+        let failure = RPCError.integrityFailed(error.description)
+        guard
+            fragment.header.type == .fault,
+            case .fault(let fault)? = (try? RPCPDU(fragment))?.body,
+            // Anything else is not a status, but what encryption made of one.
+            fault.status.name != nil
+        else { return self.fail(failure) }
+        return self.fail(Self.error(fault.status, flags: fragment.header.flags), later: failure)
     }
 
     private mutating func reassemble(_ pdu: RPCPDU) -> Action {
@@ -240,8 +253,11 @@ extension RPCClientMachine {
         switch status {
         case .accessDenied, .logonFailure:
             .authenticationFailed("")
-        case .securityPackageError, .unsupportedAuthenticationLevel, .unknownAuthenticationService,
-            .unknownAuthenticationLevel:
+        // A domain member with Windows 7 answers a user whom it does not know like this. Where it means that policy
+        // forbids NTLM, to try again would not help either.
+        case .securityPackageError:
+            .authenticationFailed("\(status): unknown user, or NTLM refused by policy")
+        case .unsupportedAuthenticationLevel, .unknownAuthenticationService, .unknownAuthenticationLevel:
             .authenticationUnavailable("the host answered with the fault \(status)")
         default: nil
         }

@@ -168,6 +168,36 @@ import Testing
         }
     }
 
+    @Test func `A user whom the host does not know is a failed login`() throws {
+        var pair = RPCTestPair()
+        try pair.signIn()
+        var request = try pair.server.request(pair.call())
+        var error = try pair.deliver(pair.server.fault(to: request, .securityPackageError)).fatal
+        #expect(error?.countsAsFailedLogin == true)
+        #expect(error?.description.contains("RPC_S_SEC_PKG_ERROR") == true)
+
+        // The host knows us: it is no verdict about the login any more.
+        pair = RPCTestPair()
+        try pair.signIn()
+        _ = try pair.deliver(pair.server.response(to: pair.server.request(pair.call()), []))
+        request = try pair.server.request(pair.call())
+        error = try pair.deliver(pair.server.fault(to: request, .securityPackageError)).harmless
+        #expect(error == .fault(.securityPackageError, didNotExecute: true))
+
+        for status: RPCStatus in [
+            .unknownAuthenticationService, .unknownAuthenticationLevel, .unsupportedAuthenticationLevel,
+        ] {
+            pair = RPCTestPair()
+            try pair.signIn()
+            request = try pair.server.request(pair.call())
+            guard case .authenticationUnavailable? = try pair.deliver(pair.server.fault(to: request, status)).fatal
+            else {
+                Issue.record("\(status)")
+                return
+            }
+        }
+    }
+
     @Test func `Two security contexts count on their own`() throws {
         var pair = RPCTestPair()
         try pair.signIn()

@@ -194,12 +194,42 @@ import Testing
             return fragments[0].bytes + fragments[1].bytes + fragments[1].bytes
         }
         #expect(isIntegrity(repeated))
-        let fault = try self.expectFatal("a fault with a wrong signature", level: level) { server, request in
-            var bytes = try server.fault(to: request, .operationRangeError, security: 1)
-            bytes[bytes.count - 1] ^= 1
-            return bytes
+    }
+
+    @Test(arguments: [RPCAuthLevel.packetIntegrity, .packetPrivacy])
+    func `A fault with a wrong signature still says why, and is believed no further`(level: RPCAuthLevel) throws {
+        for (status, expected) in [
+            (.disconnected, .fault(.disconnected, didNotExecute: true)), (.accessDenied, .accessDenied),
+        ] as [(RPCStatus, RPCError)] {
+            // On the first call after signing in, and later.
+            for isProven in [false, true] {
+                var pair = RPCTestPair()
+                try pair.signIn(level: level)
+                if isProven {
+                    _ = try pair.deliver(pair.server.response(to: pair.server.request(pair.call()), []))
+                }
+                let request = try pair.server.request(pair.call())
+                var bytes = try pair.server.fault(to: request, status, security: 1)
+                bytes[bytes.count - 1] ^= 1
+                let error = try pair.deliver(bytes).fatal
+                #expect(error == expected)
+                #expect(error?.countsAsFailedLogin == false)
+                guard case .integrityFailed? = #expect(throws: RPCError.self, performing: { try pair.call() }) else {
+                    Issue.record("the connection is still used")
+                    return
+                }
+            }
         }
-        #expect(isIntegrity(fault))
+        // No status at all, but noise.
+        var pair = RPCTestPair()
+        try pair.signIn(level: level)
+        let request = try pair.server.request(pair.call())
+        var bytes = try pair.server.fault(to: request, RPCStatus(rawValue: 0x9E37_79B9), security: 1)
+        bytes[bytes.count - 1] ^= 1
+        guard case .integrityFailed? = try pair.deliver(bytes).fatal else {
+            Issue.record("noise is taken for a status")
+            return
+        }
     }
 
     @Test func `A signed answer where nobody signed in is refused`() throws {
