@@ -216,7 +216,9 @@ import Testing
 
     @Test func sharedOrders() {
         var builder = WMIOBuilder()
-        builder.properties = ([0, 1, 1, 2] as [Int]).map { .init(name: "P\($0)", type: CIMType.uint8.rawValue, order: $0) }
+        for order: Int in [0, 1, 1, 2] {
+            builder.properties.append(.init(name: "P", type: CIMType.uint8.rawValue, order: order))
+        }
         let error = self.error(WMIOBuilder.unit(builder.instanceBlock))
         #expect(error?.problem == .unexpected(field: "DeclarationOrder", value: 1))
         #expect(error?.section == .propertyInfo)
