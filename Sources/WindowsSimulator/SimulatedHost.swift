@@ -21,7 +21,8 @@ package final class SimulatedHost: Sendable {
         package var openEnumerations = 0
         /// References to DCOM objects that clients may still release.
         package var heldReferences = 0
-        /// References to DCOM objects that their client left behind, those included that were reclaimed since.
+        /// References to DCOM objects that their client left behind or did not ping in time, those included that were
+        /// reclaimed since.
         package var leakedReferences = 0
         /// Releases of DCOM references that were not held.
         package var excessReleases = 0

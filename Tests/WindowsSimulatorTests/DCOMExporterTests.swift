@@ -78,7 +78,7 @@ struct DCOMExporterTests {
         let other = self.export(client: 2)
         self.exporter.forget(1)
         #expect(self.exporter.heldReferences(Self.start) == 5)
-        #expect(self.exporter.leakedReferences(Self.at(600)) == 0)
+        #expect(self.exporter.leakedReferences(Self.at(359)) == 0)
         #expect(self.exporter.use(other.ipid, client: 2, now: Self.start) != nil)
     }
 
@@ -119,8 +119,59 @@ struct DCOMExporterTests {
         #expect(self.exporter.use(pinged.ipid, client: 1, now: Self.at(1_019)) == nil)
         #expect(self.exporter.ping(set: set &+ 1, now: Self.at(1_020)) == false)
         #expect(self.exporter.ping(set: set &+ 1, adding: [], removing: [], now: Self.at(1_020)) == nil)
-        // A live client's loss is no leak.
-        #expect(self.exporter.leakedReferences(Self.at(1_020)) == 0)
+        // A client that lives and loses objects has lost track of them.
+        #expect(self.exporter.heldReferences(Self.at(1_020)) == 0)
+        #expect(self.exporter.leakedReferences(Self.at(1_020)) == 10)
+    }
+
+    @Test mutating func overdueObjectsHaveLeakedBeforeAnyCallFindsThem() {
+        _ = self.export()
+        #expect(self.exporter.leakedReferences(Self.at(359)) == 0)
+        #expect(self.exporter.heldReferences(Self.at(359)) == 5)
+        #expect(self.exporter.leakedReferences(Self.at(360)) == 5)
+        #expect(self.exporter.heldReferences(Self.at(360)) == 0)
+    }
+
+    @Test mutating func whatAFaultReclaimsHasNotLeaked() {
+        _ = self.export()
+        self.exporter.reclaimAll(olderThan: 2, now: Self.at(2))
+        #expect(self.exporter.heldReferences(Self.at(2)) == 0)
+        #expect(self.exporter.leakedReferences(Self.at(600)) == 0)
+    }
+
+    /// Objects that nobody calls are reclaimed by whatever happens next.
+    @Test(arguments: ["export", "simple ping", "complex ping", "end of a client"])
+    mutating func everyEventReclaims(event: String) throws {
+        let forgotten = self.export()
+        let made = self.exporter.ping(set: 0, adding: [], removing: [], now: Self.at(300))
+        let set = try #require(made)
+        switch event {
+        case "export":
+            let interface = RPCInterface.wbemServices.uuid
+            let added = self.exporter.export(Self.services, interface: interface, client: 2, now: Self.at(400))
+            #expect(self.exporter.release(5, of: added.ipid) == true)
+        case "simple ping":
+            #expect(self.exporter.ping(set: set, now: Self.at(400)) == true)
+        case "complex ping":
+            let pinged = self.exporter.ping(set: set, adding: [forgotten.oid], removing: [], now: Self.at(400))
+            #expect(pinged == set)
+        default:
+            self.exporter.clientEnded(2, isActivator: false, now: Self.at(400))
+        }
+        // As of a time when it was not overdue: gone all the same.
+        #expect(self.exporter.heldReferences(Self.start) == 0)
+        #expect(self.exporter.leakedReferences(Self.start) == 5)
+    }
+
+    @Test mutating func pingSetsExpire() throws {
+        let made = self.exporter.ping(set: 0, adding: [], removing: [], now: Self.at(0))
+        let set = try #require(made)
+        #expect(self.exporter.ping(set: set, now: Self.at(359)) == true)
+        #expect(self.exporter.ping(set: set, adding: [], removing: [], now: Self.at(718)) == set)
+        #expect(self.exporter.pingSetCount == 1)
+        #expect(self.exporter.ping(set: set, now: Self.at(1_078)) == false)
+        #expect(self.exporter.ping(set: set, adding: [], removing: [], now: Self.at(1_078)) == nil)
+        #expect(self.exporter.pingSetCount == 0)
     }
 
     @Test mutating func leaksStayCountedWhenTheyAreReclaimed() {

@@ -257,6 +257,9 @@ struct DCOMWireTests {
         return true
     }
 
+    /// The number of a client's first security context.
+    private static let securityContext: UInt32 = 1
+
     /// How a client's connection can end without RemRelease and without a word, as the host's side sees it.
     enum AbruptEnd: String, CaseIterable, Sendable {
         case reset
@@ -282,10 +285,20 @@ struct DCOMWireTests {
             case .noRPC:
                 channel.pipeline.fireChannelRead(ByteBuffer(string: "GET / HTTP/1.1\r\nHost: nobody\r\n\r\n"))
             case .badSignature:
-                channel.pipeline.fireChannelRead(ByteBuffer(bytes: Self.wronglySigned))
+                let request = RPCPDU(
+                    .request(RPCRequest(contextID: 0, opnum: 5, stub: [])),
+                    callID: 77,
+                    verifier: RPCVerifier(
+                        type: .ntlm,
+                        level: .packetPrivacy,
+                        contextID: Self.securityContext,
+                        value: [UInt8](repeating: 1, count: 16)
+                    )
+                )
+                channel.pipeline.fireChannelRead(ByteBuffer(bytes: request.encoded()))
             case .outOfOrder:
-                let bind = RPCPDU(.bind(RPCBind(contexts: [])), callID: 77, flags: [.firstFragment, .lastFragment])
-                channel.pipeline.fireChannelRead(ByteBuffer(bytes: try bind.encoded()))
+                let bind = RPCPDU(.bind(RPCBind(contexts: [])), callID: 77)
+                channel.pipeline.fireChannelRead(ByteBuffer(bytes: bind.encoded()))
             }
             #expect(try await Self.waits { !channel.isActive && host.activity.leakedReferences > 0 })
             #expect(host.activity.leakedReferences == held)

@@ -45,6 +45,10 @@ struct TruthServerTests {
         let hosts = try #require((list as? [String: Any])?["hosts"] as? [[String: Any]])
         #expect(hosts.count == 20)
         #expect(hosts[19]["address"] as? String == "127.1.0.20")
+        for field in ["held_references", "leaked_references", "excess_releases"] {
+            #expect(hosts[19][field] as? Int == 0, "\(field)")
+            #expect((list as? [String: Any])?[field] as? Int == 0, "\(field)")
+        }
 
         let (status, body) = try await Self.curl(simulator, "/hosts/127.1.0.3")
         let now = try #require(body as? [String: Any])

@@ -31,6 +31,8 @@ final class DCOMConnection: ChannelInboundHandler {
     private var waiting: [RPCFragment] = []
     private var isBusy = false
     private var isClosing = false
+    /// A fault has cut this connection, so its client cannot release what it holds.
+    private var isCutByHost = false
     /// Good answers since the last login.
     private var answers = 0
 
@@ -58,11 +60,10 @@ final class DCOMConnection: ChannelInboundHandler {
 
     func channelInactive(context: ChannelHandlerContext) {
         let now = self.fleet.clock()
-        let isCut = self.isClosing
         self.isClosing = true
         self.host.withExporter { exporter in
-            // Nobody can release anything over a connection that the host has cut.
-            if isCut, self.role == .objects {
+            // A client that resets its connection or breaks the protocol has left behind what it held.
+            if self.isCutByHost {
                 exporter.forget(self.client)
             } else {
                 exporter.clientEnded(self.client, isActivator: self.role == .resolver, now: now)
@@ -143,7 +144,9 @@ final class DCOMConnection: ChannelInboundHandler {
         let now = self.fleet.clock()
         let faults = self.fleet.faults(of: self.host, at: now)
         if self.isRevoked(faults) {
-            // RPC has no word for a login that is over; hosts hang up.
+            // RPC has no word for a login that is over; hosts hang up. What the resolver activated can still be used
+            // over another connection.
+            self.isCutByHost = self.role == .objects
             self.close(context)
             return
         }
@@ -286,6 +289,7 @@ final class DCOMConnection: ChannelInboundHandler {
 
     private func sendHalf(_ bytes: [UInt8], _ context: ChannelHandlerContext) {
         self.isClosing = true
+        self.isCutByHost = true
         let loopBound = NIOLoopBound(context, eventLoop: context.eventLoop)
         let half = ByteBuffer(bytes: bytes[..<(bytes.count / 2)])
         context.writeAndFlush(self.wrapOutboundOut(half)).whenComplete { _ in loopBound.value.channel.reset() }

@@ -44,6 +44,11 @@ struct DCOMExporter: Sendable {
         var references: Int { self.interfaces.values.reduce(0) { $0 + $1.references } }
     }
 
+    private struct PingSet {
+        var members: Set<UInt64> = []
+        var lastPing: FileTime
+    }
+
     /// Identifies the service's process. Another one after each boot.
     let oxid: UInt64
     /// The IPID of the exporter's IRemUnknown.
@@ -56,11 +61,11 @@ struct DCOMExporter: Sendable {
     /// Objects by IPID.
     private var owners: [GUID: UInt64] = [:]
     private var enumerations: [DCOMEnumeration.ID: DCOMEnumeration] = [:]
-    private var pingSets: [UInt64: Set<UInt64>] = [:]
+    private var pingSets: [UInt64: PingSet] = [:]
     private var reclaimedLeaks = 0
     private var random: SplitMix64
     private var sequence: UInt32 = 0
-    /// No object is due before this, so that most calls need not look at all of them.
+    /// No object or ping set is due before this, so that most calls need not look at all of them.
     private var nextReclaim = FileTime(ticks: .max)
 
     init(seed: UInt64, times: SimulatorConfiguration.ObjectTimes = SimulatorConfiguration.ObjectTimes()) {
@@ -80,6 +85,7 @@ struct DCOMExporter: Sendable {
         client: ClientID,
         now: FileTime
     ) -> StandardReference {
+        self.reclaim(now)
         let oid = self.random.next()
         self.objects[oid] = Object(kind: kind, client: client, lastPing: now)
         self.nextReclaim = min(self.nextReclaim, now.adding(seconds: self.times.reclaim))
@@ -180,6 +186,7 @@ struct DCOMExporter: Sendable {
     ///
     /// - Parameter isActivator: it was one to the resolver, whose objects another connection may take over.
     mutating func clientEnded(_ client: ClientID, isActivator: Bool, now: FileTime) {
+        self.reclaim(now)
         let time = isActivator ? now.adding(seconds: self.times.handover) : now
         for oid in self.objects.keys where self.objects[oid]?.client == client { self.objects[oid]?.abandoned = time }
     }
@@ -189,26 +196,35 @@ struct DCOMExporter: Sendable {
         for (oid, object) in self.objects where object.client == client { self.remove(oid) }
     }
 
-    /// SimplePing; false for an unknown set.
+    /// Ping sets that clients keep.
+    var pingSetCount: Int { self.pingSets.count }
+
+    /// SimplePing; false for a set that is unknown or was not pinged in time.
     mutating func ping(set: UInt64, now: FileTime) -> Bool {
-        guard let oids = self.pingSets[set] else { return false }
-        for oid in oids { self.objects[oid]?.lastPing = now }
+        self.reclaim(now)
+        guard let members = self.pingSets[set]?.members else { return false }
+        self.pingSets[set]?.lastPing = now
+        for oid in members { self.objects[oid]?.lastPing = now }
         return true
     }
 
-    /// ComplexPing: changes a set, or makes one for 0, and pings it; nil for an unknown set.
+    /// ComplexPing: changes a set, or makes one for 0, and pings it; nil for a set that is unknown or was not
+    /// pinged in time.
     mutating func ping(set: UInt64, adding: [UInt64], removing: [UInt64], now: FileTime) -> UInt64? {
+        self.reclaim(now)
         let id = set == 0 ? self.random.next() | 1 : set
         guard set == 0 || self.pingSets[set] != nil else { return nil }
         // Objects that are gone need no ping.
         let live = adding.filter { self.objects[$0] != nil }
-        let oids = (self.pingSets[id] ?? []).union(live).subtracting(removing)
-        self.pingSets[id] = oids.filter { self.objects[$0] != nil }
+        let members = (self.pingSets[id]?.members ?? []).union(live).subtracting(removing)
+        self.pingSets[id] = PingSet(members: members.filter { self.objects[$0] != nil }, lastPing: now)
+        self.nextReclaim = min(self.nextReclaim, now.adding(seconds: self.times.reclaim))
         _ = self.ping(set: id, now: now)
         return id
     }
 
-    /// Takes back what nobody pinged.
+    /// Takes back what nobody pinged. A client pings what it keeps, so one that loses an object has lost track of it,
+    /// and its references count as leaked.
     private mutating func reclaim(_ now: FileTime) {
         guard now >= self.nextReclaim else { return }
         self.nextReclaim = FileTime(ticks: .max)
@@ -217,13 +233,18 @@ struct DCOMExporter: Sendable {
             if due > now {
                 self.nextReclaim = min(self.nextReclaim, due)
             } else {
-                if self.isLeaked(object, now) { self.reclaimedLeaks += object.references }
+                self.reclaimedLeaks += object.references
                 self.remove(oid)
             }
         }
+        for (id, set) in self.pingSets {
+            let due = set.lastPing.adding(seconds: self.times.reclaim)
+            if due > now { self.nextReclaim = min(self.nextReclaim, due) } else { self.pingSets[id] = nil }
+        }
     }
 
-    /// Takes back everything that is older than some seconds, pinged or not.
+    /// Takes back everything that is older than some seconds, pinged or not. The client could not help it, so nothing
+    /// counts as leaked.
     mutating func reclaimAll(olderThan age: Double, now: FileTime) {
         for (oid, object) in self.objects where object.lastPing.adding(seconds: age) <= now { self.remove(oid) }
     }
@@ -235,13 +256,14 @@ struct DCOMExporter: Sendable {
         self.objects.values.reduce(0) { $0 + (self.isLeaked($1, now) ? 0 : $1.references) }
     }
 
-    /// References that their client left behind.
+    /// References that their client left behind, or did not ping in time.
     func leakedReferences(_ now: FileTime) -> Int {
         self.objects.values.reduce(self.reclaimedLeaks) { $0 + (self.isLeaked($1, now) ? $1.references : 0) }
     }
 
     private func isLeaked(_ object: Object, _ now: FileTime) -> Bool {
         if let abandoned = object.abandoned, abandoned <= now { return true }
+        if object.lastPing.adding(seconds: self.times.reclaim) <= now { return true }
         guard let id = object.kind.enumeration, let finished = self.enumerations[id]?.finished else { return false }
         return finished.adding(seconds: self.times.enumerator) <= now
     }

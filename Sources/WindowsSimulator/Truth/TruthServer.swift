@@ -88,6 +88,7 @@ final class TruthServer: Sendable {
             var requests: Int
             var held_references: Int
             var leaked_references: Int
+            var excess_releases: Int
         }
 
         var total: Int
@@ -98,6 +99,7 @@ final class TruthServer: Sendable {
         var requests = 0
         var held_references = 0
         var leaked_references = 0
+        var excess_releases = 0
         var hosts: [Entry] = []
     }
 
@@ -128,6 +130,7 @@ final class TruthServer: Sendable {
             report.requests += activity.requests
             report.held_references += activity.heldReferences
             report.leaked_references += activity.leakedReferences
+            report.excess_releases += activity.excessReleases
             report.hosts.append(
                 FleetReport.Entry(
                     address: "\(host.address)",
@@ -138,7 +141,8 @@ final class TruthServer: Sendable {
                     failed_logins: activity.failedLogins,
                     requests: activity.requests,
                     held_references: activity.heldReferences,
-                    leaked_references: activity.leakedReferences
+                    leaked_references: activity.leakedReferences,
+                    excess_releases: activity.excessReleases
                 )
             )
         }
