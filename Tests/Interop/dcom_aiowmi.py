@@ -8,10 +8,14 @@ what has no default; told to ignore defaults it makes NULL of zeros. `ignore_def
 import asyncio
 import datetime
 import json
+import signal
 import sys
 
 from aiowmi.connection import Connection
 from aiowmi.query import Query
+
+# Seconds after which a host that does not answer ends this script.
+TIME_LIMIT = 120
 
 
 def value_of(value):
@@ -45,6 +49,9 @@ async def run(job):
 
 
 def main():
+    # Who starts this may have blocked it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.alarm(TIME_LIMIT)
     job = json.load(sys.stdin)
     try:
         output = {"rows": asyncio.run(run(job))}

@@ -5,6 +5,7 @@ Reads a job in JSON from standard input: address, port (of the endpoint mapper),
 """
 
 import json
+import signal
 import socket
 import sys
 
@@ -16,6 +17,8 @@ from impacket.dcerpc.v5.rpcrt import RPC_C_AUTHN_LEVEL_PKT_INTEGRITY, RPC_C_AUTH
 
 LEVELS = {"privacy": RPC_C_AUTHN_LEVEL_PKT_PRIVACY, "integrity": RPC_C_AUTHN_LEVEL_PKT_INTEGRITY}
 S_FALSE = 1
+# Seconds after which a host that does not answer ends this script.
+TIME_LIMIT = 120
 # impacket's connection knows no port for the endpoint mapper, and its AUTH3 waits for an acknowledgement.
 make_transport = transport.DCERPCTransportFactory
 connect = transport.TCPTransport.connect
@@ -96,6 +99,9 @@ def run(job):
 
 
 def main():
+    # Who starts this may have blocked it.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    signal.alarm(TIME_LIMIT)
     job = json.load(sys.stdin)
     use_port(job.get("port", 135))
     try:

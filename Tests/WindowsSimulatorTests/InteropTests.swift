@@ -4,7 +4,7 @@ import Testing
 @testable import WindowsSimulator
 
 /// Third-party clients against a fleet in this process: what they read must be what the model says.
-@Suite(.serialized)
+@Suite(.serialized, .timeLimit(.minutes(3)))
 struct InteropTests {
     private static let password = "S3cret-of-the-fleet"
 
@@ -211,6 +211,7 @@ enum Python {
         return url
     }
 
+    /// Runs a script of Tests/Interop. Cancelling ends it.
     static func run<Output: Decodable>(_ script: String, _ input: some Encodable) async throws -> Output {
         let process = Process()
         process.executableURL = try Self.interpreter()
@@ -225,10 +226,17 @@ enum Python {
         try process.run()
         try stdin.fileHandleForWriting.write(contentsOf: job)
         try stdin.fileHandleForWriting.close()
-        async let output = Self.readToEnd(stdout.fileHandleForReading)
-        async let errors = Self.readToEnd(stderr.fileHandleForReading)
-        let (data, complaints) = try await (output, errors)
+        let (data, complaints) = try await withTaskCancellationHandler {
+            async let output = Self.readToEnd(stdout.fileHandleForReading)
+            async let errors = Self.readToEnd(stderr.fileHandleForReading)
+            return try await (output, errors)
+        } onCancel: {
+            // A time limit only cancels the task; the pipes end with the script. Not SIGTERM, which children may have
+            // inherited as blocked.
+            if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+        }
         process.waitUntilExit()
+        try Task.checkCancellation()
         guard process.terminationStatus == 0 else {
             throw Failed(description: "\(script) failed: \(String(decoding: complaints.suffix(2_000), as: UTF8.self))")
         }
