@@ -47,7 +47,7 @@ struct Winsim: AsyncParsableCommand {
     @Option(help: "Port of WinRM over HTTPS; 0 for none.")
     var winrmsPort = 5_986
 
-    @Option(help: "Port of the DCOM resolver, for WMI; 0 for no DCOM.")
+    @Option(help: "Port of the DCOM resolver, for WMI; 135 needs root; 0 for no DCOM.")
     var epmPort = 135
 
     @Option(help: "Port of the truth endpoint on 127.0.0.1; 0 for none.")

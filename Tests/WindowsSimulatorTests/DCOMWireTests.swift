@@ -117,6 +117,13 @@ struct DCOMWireTests {
         }
     }
 
+    @Test func whoMayNotHaveTheResolversPortIsToldWhatToDo() {
+        let denied = IOError(errnoCode: EACCES, reason: "bind")
+        let advice = FleetListener.advice(denied, port: 135, kind: .resolver)
+        #expect(advice.contains("135 needs root") && advice.contains("--epm-port above 1023, or 0 for no DCOM"))
+        #expect(!FleetListener.advice(denied, port: 80, kind: .http).contains("--epm-port"))
+    }
+
     @Test func hostsHavePortsOfTheirOwnAndStepAsideFromOthers() async throws {
         var configuration = try Self.configuration()
         let group = MultiThreadedEventLoopGroup.singleton
@@ -186,7 +193,8 @@ struct DCOMWireTests {
     /// Faults that a poll must survive.
     @Test(arguments: [
         "dcom_privacy_required", "hostname_bindings", "foreign_bindings", "small_fragments", "split_answers",
-        "smart_enumerator_refused", "single_rows", "timed_out_first", "single_interface", "tls_untrusted", "plain_refused", "basic_only",
+        "smart_enumerator_refused", "single_rows", "timed_out_first", "single_interface", "tls_untrusted",
+        "plain_refused", "basic_only",
     ])
     func harmless(fault: String) async throws {
         try await Self.withFleet(faults: "- {hosts: all, fault: \(fault)}") { simulator in

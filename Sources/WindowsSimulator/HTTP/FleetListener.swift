@@ -144,7 +144,8 @@ final class FleetListener: Sendable {
                     continue
                 }
                 let place = "\(Self.address(of: host)):\(service.port)"
-                throw SimulatorError("cannot listen on \(place): \(Self.advice(error, port: service.port))")
+                let advice = Self.advice(error, port: service.port, kind: service.kind)
+                throw SimulatorError("cannot listen on \(place): \(advice)")
             }
         }
     }
@@ -180,9 +181,12 @@ final class FleetListener: Sendable {
 
     private static func address(of host: SimulatedHost?) -> String { host.map { "\($0.address)" } ?? "0.0.0.0" }
 
-    static func advice(_ error: IOError, port: Int) -> String {
+    /// What to do about a port that cannot be had.
+    static func advice(_ error: IOError, port: Int, kind: Kind? = nil) -> String {
         switch error.errnoCode {
         case EADDRINUSE: "the port is in use; stop the other program or choose another port"
+        case EACCES where kind == .resolver:
+            "permission denied; port \(port) needs root: choose --epm-port above 1023, or 0 for no DCOM"
         case EACCES: "permission denied; ports below 1024 need root"
         case EADDRNOTAVAIL: "this machine does not have the address; 127.0.0.0/8 always works on Linux"
         case EMFILE, ENFILE: "too many open files; raise the limit (ulimit -n)"
