@@ -82,6 +82,9 @@ package final class WMICollector: WindowsCollector {
 }
 
 extension WMIConnection: WindowsConnection {
+    /// The resolver's connection is kept until it is known how the host wants to be pinged.
+    package nonisolated var descriptors: Int { max(1, self.openChannels) }
+
     package func close() async { await self.close(deadline: .now + WMICollector.releaseTimeout) }
 }
 

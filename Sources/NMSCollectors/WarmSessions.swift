@@ -4,20 +4,45 @@ internal import Synchronization
 
 /// How many connections may be kept between polls, by all collectors together: they share the process's descriptors.
 package final class IdleConnectionBudget: Sendable {
+    private struct State {
+        var used = 0
+        /// Of those who keep connections: each drops what is closed, and gives back what that took.
+        var sweepers: [@Sendable () -> Void] = []
+        var lastSweep: ContinuousClock.Instant?
+    }
+
+    /// A connection can end between polls; looking for such more often than this is not worth it.
+    private static let sweepInterval: Duration = .seconds(10)
+
     private let limit: Int
-    private let used = Mutex(0)
+    private let state = Mutex(State())
 
     package init(limit: Int) { self.limit = limit }
 
-    func take() -> Bool {
-        self.used.withLock { used in
-            guard used < self.limit else { return false }
-            used += 1
+    func register(_ sweeper: @escaping @Sendable () -> Void) { self.state.withLock { $0.sweepers.append(sweeper) } }
+
+    /// - Returns: whether there is room for a connection of so many descriptors.
+    func take(_ count: Int) -> Bool {
+        if self.takeIfFree(count) { return true }
+        let sweepers = self.state.withLock { state in
+            let now = ContinuousClock.now
+            if let last = state.lastSweep, last + Self.sweepInterval > now { return [@Sendable () -> Void]() }
+            state.lastSweep = now
+            return state.sweepers
+        }
+        for sweep in sweepers { sweep() }
+        return self.takeIfFree(count)
+    }
+
+    private func takeIfFree(_ count: Int) -> Bool {
+        self.state.withLock { state in
+            guard state.used + count <= self.limit else { return false }
+            state.used += count
             return true
         }
     }
 
-    func giveBack(_ count: Int = 1) { self.used.withLock { $0 -= count } }
+    func giveBack(_ count: Int) { self.state.withLock { $0.used -= count } }
 }
 
 /// What a ``WindowsCollector`` keeps between polls: a connection per device, and the host's name.
@@ -27,6 +52,8 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
         /// With what it was signed in, and where; another password, port or address means another session.
         var credential: DecryptedCredential
         var address: IPAddress
+        /// What it took of the budget.
+        var descriptors: Int
     }
 
     private struct State {
@@ -40,7 +67,10 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
     private let budget: IdleConnectionBudget
     private let state = Mutex(State())
 
-    package init(budget: IdleConnectionBudget) { self.budget = budget }
+    package init(budget: IdleConnectionBudget) {
+        self.budget = budget
+        budget.register { [weak self] in self?.dropClosed() }
+    }
 
     /// Connections that wait for their next poll.
     package var count: Int { self.state.withLock { $0.sessions.count } }
@@ -52,7 +82,7 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
             return state.sessions.removeValue(forKey: target.deviceID)
         }
         guard let session else { return nil }
-        self.budget.giveBack()
+        self.budget.giveBack(session.descriptors)
         guard session.credential == target.credential, session.address == target.address, session.connection.isOpen
         else {
             await session.connection.close()
@@ -63,19 +93,23 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
 
     /// Keeps the connection for the next poll, or closes it when it was ended meanwhile or there are enough.
     func checkIn(_ connection: Connection?, target: CollectorTarget) async {
+        // Taken before the lock, which the budget may need to look for closed connections.
+        let descriptors = connection?.descriptors ?? 0
+        let hasRoom = connection?.isOpen == true && self.budget.take(descriptors)
         let kept = self.state.withLock { state in
             let use = state.inUse.removeValue(forKey: target.deviceID)
-            guard let connection, connection.isOpen, use?.ended == false, !state.closed,
-                self.budget.take()
-            else { return false }
+            guard let connection, hasRoom, use?.ended == false, !state.closed else { return false }
             state.sessions[target.deviceID] = Session(
                 connection: connection,
                 credential: target.credential,
-                address: target.address
+                address: target.address,
+                descriptors: descriptors
             )
             return true
         }
-        if !kept { await connection?.close() }
+        guard !kept else { return }
+        if hasRoom { self.budget.giveBack(descriptors) }
+        await connection?.close()
     }
 
     func forget(deviceID: Int) async {
@@ -85,7 +119,7 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
             return state.sessions.removeValue(forKey: deviceID)
         }
         guard let session else { return }
-        self.budget.giveBack()
+        self.budget.giveBack(session.descriptors)
         await session.connection.close()
     }
 
@@ -110,9 +144,19 @@ package final class WarmSessions<Connection: WindowsConnection>: Sendable {
         await self.close(sessions)
     }
 
-    /// At once: a host that is away keeps its connection closing for a second.
+    /// Closed between polls, by the host or because nobody needed it for long.
+    private func dropClosed() {
+        let descriptors = self.state.withLock { state in
+            let closed = state.sessions.filter { !$0.value.connection.isOpen }
+            for id in closed.keys { state.sessions[id] = nil }
+            return closed.values.reduce(0) { $0 + $1.descriptors }
+        }
+        self.budget.giveBack(descriptors)
+    }
+
+    /// At once: a host that is away keeps its connection closing for a second or two.
     private func close(_ sessions: [Session]) async {
-        self.budget.giveBack(sessions.count)
+        self.budget.giveBack(sessions.reduce(0) { $0 + $1.descriptors })
         await withDiscardingTaskGroup { group in
             for session in sessions { group.addTask { await session.connection.close() } }
         }

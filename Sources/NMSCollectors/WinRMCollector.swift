@@ -139,7 +139,7 @@ extension TransportFailure {
         if code == .tlsFailed { message += " (settings: winrm.ca_file, and the credential's tls_verify)" }
         var failure = PollFailure(code, message)
         // The host said which ways in it has, and this credential's is none of them.
-        if error.category == .authenticationUnavailable { failure.otherCredentialMayHelp = true }
+        if error.category == .authenticationUnavailable { failure.next = .any }
         self.init(
             failure,
             countsAsFailedLogin: error.countsAsFailedLogin,

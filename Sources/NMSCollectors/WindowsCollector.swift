@@ -5,8 +5,15 @@ package protocol WindowsConnection: Sendable {
     /// Whether it can still be used, as far as is known.
     var isOpen: Bool { get }
 
+    /// Descriptors that it takes at this moment.
+    var descriptors: Int { get }
+
     /// Gives back what the host keeps for it, in bounded time. Further calls do nothing.
     func close() async
+}
+
+extension WindowsConnection {
+    package var descriptors: Int { 1 }
 }
 
 /// Time-outs and bounds of a ``WindowsCollector``.
@@ -30,7 +37,7 @@ package struct TransportFailure: Error, Sendable {
     package var countsAsFailedLogin = false
     /// Whether the same query may be tried at once on a new connection.
     package var suggestsReconnect = false
-    /// The calling task was cancelled; `failure` says nothing then.
+    /// The call was cancelled; `failure` says nothing then.
     package var isCancellation = false
 
     package init(
@@ -68,8 +75,12 @@ package protocol WindowsCollector: Collector {
     func prepareSignIn(over connection: Connection, to target: CollectorTarget, deadline: ContinuousClock.Instant)
         async throws(Failure)
 
-    /// Proves the password.
+    /// Proves the password, and does no more: until then few other hosts may be signed in to.
     func signIn(over connection: Connection, to target: CollectorTarget, deadline: ContinuousClock.Instant)
+        async throws(Failure)
+
+    /// Does what is left of signing in once the password was accepted.
+    func finishSignIn(over connection: Connection, to target: CollectorTarget, deadline: ContinuousClock.Instant)
         async throws(Failure)
 
     /// Runs a query to its end. An error after which answers could come out of step closes the connection.
@@ -80,11 +91,17 @@ package protocol WindowsCollector: Collector {
     func transportFailure(_ error: Failure, at target: CollectorTarget) -> TransportFailure
 
     /// A poll over the connection is over, well or badly; what it left behind at the host is to be cleared away.
-    func endPoll(over connection: Connection) async
+    func endPoll(over connection: Connection, deadline: ContinuousClock.Instant) async
 }
 
 extension WindowsCollector {
-    package func endPoll(over connection: Connection) async {}
+    package func finishSignIn(
+        over connection: Connection,
+        to target: CollectorTarget,
+        deadline: ContinuousClock.Instant
+    ) async throws(Failure) {}
+
+    package func endPoll(over connection: Connection, deadline: ContinuousClock.Instant) async {}
 
     /// Connections that are kept open at this moment.
     package var idleConnections: Int { self.sessions.count }
@@ -93,16 +110,22 @@ extension WindowsCollector {
         let poll = WindowsPoll(collector: self, target: target, warm: await self.sessions.checkOut(target))
         do {
             let sample = try await poll.run(groups: groups)
-            if let connection = await poll.connection { await self.endPoll(over: connection) }
+            await self.endPoll(poll, target)
             await self.sessions.checkIn(await poll.connection, target: target)
             return sample
         } catch {
             // A connection that is out of step or refused is closed by now; one that only met faults is kept.
             if !(error is PollFailure) { await poll.close() }
-            if let connection = await poll.connection { await self.endPoll(over: connection) }
+            await self.endPoll(poll, target)
             await self.sessions.checkIn(await poll.connection, target: target)
             throw error
         }
+    }
+
+    /// Within the grace that the caller gives after the deadline: the poll has its sample already.
+    private func endPoll(_ poll: WindowsPoll<Self>, _ target: CollectorTarget) async {
+        guard let connection = await poll.connection else { return }
+        await self.endPoll(over: connection, deadline: min(.now + .seconds(2), target.deadline + .seconds(1)))
     }
 
     package func forget(deviceID: Int) async { await self.sessions.forget(deviceID: deviceID) }

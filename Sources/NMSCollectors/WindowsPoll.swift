@@ -96,13 +96,28 @@ actor WindowsPoll<Source: WindowsCollector> {
         do {
             return try await self.collector.rows(of: wql, over: connection, deadline: deadline)
         } catch {
-            throw self.collector.transportFailure(error, at: self.target)
+            throw self.checked(error)
         }
+    }
+
+    /// What an error means, when nobody has cancelled this poll and the connection ended by itself among others.
+    private func checked(_ error: Source.Failure) -> TransportFailure {
+        let error = self.collector.transportFailure(error, at: self.target)
+        guard error.isCancellation, !Task.isCancelled else { return error }
+        let summary = self.collector.endpointSummary(self.target)
+        return TransportFailure(
+            PollFailure(.connectionReset, "\(summary): the connection was closed in the middle of a query"),
+            suggestsReconnect: true
+        )
     }
 
     private func failure(of error: TransportFailure) async throws -> any Error {
         if error.isCancellation { throw CancellationError() }
-        if let connection = self.connection, !connection.isOpen { await self.close() }
+        if let connection = self.connection, !connection.isOpen {
+            await self.close()
+            // Further queries would meet the same, at the price of another sign-in each.
+            if error.failure.code == .accessDenied { return ConnectionFailure(failure: error.failure) }
+        }
         guard error.countsAsFailedLogin else { return error.failure }
         // A login that failed outside a sign-in, as with Basic, counts all the same, and is not tried again.
         let credential = self.target.credential.credential.id
@@ -149,17 +164,17 @@ actor WindowsPoll<Source: WindowsCollector> {
             if error.isCancellation { throw CancellationError() }
             // Nobody there was asked for anything: another credential may have another door, with another protocol.
             var failure = error.failure
-            failure.otherCredentialMayHelp = true
+            failure.next = .otherPort
             throw ConnectionFailure(failure: failure)
         }
     }
 
     private func signIn(_ connection: Source.Connection) async throws {
         let (collector, target) = (self.collector, self.target)
-        let deadline = min(.now + collector.limits.signInTimeout, target.deadline)
+        let deadline = { @Sendable in min(.now + collector.limits.signInTimeout, target.deadline) }
         // Outside the gate: a host that stalls here must not keep others with this credential waiting.
         do {
-            try await collector.prepareSignIn(over: connection, to: target, deadline: deadline)
+            try await collector.prepareSignIn(over: connection, to: target, deadline: deadline())
         } catch {
             throw collector.transportFailure(error, at: target)
         }
@@ -168,12 +183,19 @@ actor WindowsPoll<Source: WindowsCollector> {
             credentialID: target.credential.credential.id
         ) {
             do throws(Source.Failure) {
-                try await collector.signIn(over: connection, to: target, deadline: deadline)
+                // From now on: waiting for the gate was no fault of the host.
+                try await collector.signIn(over: connection, to: target, deadline: deadline())
             } catch {
                 let error = collector.transportFailure(error, at: target)
                 if error.isCancellation { throw CancellationError() }
                 throw error.failure
             }
+        }
+        // Outside again: a firewall in front of what comes next must not keep others waiting, either.
+        do {
+            try await collector.finishSignIn(over: connection, to: target, deadline: deadline())
+        } catch {
+            throw collector.transportFailure(error, at: target)
         }
     }
 }

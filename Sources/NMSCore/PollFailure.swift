@@ -15,15 +15,13 @@ package enum PollErrorCode: String, Codable, Sendable, CaseIterable {
     case responseTooLarge = "response_too_large"
     case protocolError = "protocol_error"
 
-    /// A hiccup of the host must not send it credentials that are not valid there.
-    fileprivate var suggestsOtherCredential: Bool {
+    fileprivate var nextCredential: PollFailure.NextCredential {
         switch self {
-        case .authFailed, .credentialSuspended, .accessDenied, .connectionRefused, .hostUnreachable, .tlsFailed,
-            .encryptionRequired:
-            true
+        case .authFailed, .credentialSuspended, .accessDenied, .tlsFailed, .encryptionRequired: .any
+        case .connectionRefused, .hostUnreachable: .otherPort
         case .timeout, .connectionReset, .quotaExceeded, .wmiError, .countersMissing, .responseTooLarge,
             .protocolError:
-            false
+            .none
         }
     }
 }
@@ -34,15 +32,25 @@ package enum PollErrorCode: String, Codable, Sendable, CaseIterable {
 package struct PollFailure: Error, Sendable, Equatable, CustomStringConvertible {
     package var code: PollErrorCode
     package var message: String
-    /// Whether the device's next credential is worth trying: this one's way in is closed, or it is not welcome.
+    /// Which of the device's further credentials are worth trying.
     ///
     /// By default what the code says; who knows more, such as that a timeout was that of connecting, may set it.
-    package var otherCredentialMayHelp: Bool
+    package var next: NextCredential
+
+    /// Which credentials may work after one has not.
+    package enum NextCredential: Sendable, Equatable {
+        /// None: a hiccup of the host must not send it credentials that are not valid there.
+        case none
+        /// Any: this one is not welcome.
+        case any
+        /// Those for another port: nobody was asked for anything here, and this port has no answer for others either.
+        case otherPort
+    }
 
     package init(_ code: PollErrorCode, _ message: String) {
         self.code = code
         self.message = message
-        self.otherCredentialMayHelp = code.suggestsOtherCredential
+        self.next = code.nextCredential
     }
 
     package var description: String { "\(self.code.rawValue): \(self.message)" }

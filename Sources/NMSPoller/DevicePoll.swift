@@ -46,6 +46,7 @@ struct DevicePoll: Sendable {
     let configuration: Poller.Configuration
     let baseline: CounterBaseline?
     let lease: SlotLease
+    let logger: Logger
     let now: @Sendable () -> Date
 
     struct Outcome: Sendable {
@@ -63,12 +64,23 @@ struct DevicePoll: Sendable {
         // One deadline for all credentials and both samples; the pause between these does not count.
         let deadline = ContinuousClock.now + self.configuration.timeout
         var first: (failure: PollFailure, credentialID: Int?)?
+        var closedPorts: Set<Int> = []
         for credential in self.target.credentials {
+            let (id, port) = (credential.credential.id, credential.credential.effectivePort)
+            if closedPorts.contains(port) { continue }
             do {
-                return try await self.poll(address: address, with: credential, deadline: deadline)
+                let outcome = try await self.poll(address: address, with: credential, deadline: deadline)
+                await self.forgetOtherSessions(of: credential.credential.type)
+                return outcome
             } catch let failure as PollFailure {
-                if first == nil { first = (failure, credential.credential.id) }
-                guard failure.otherCredentialMayHelp, ContinuousClock.now < deadline else { break }
+                if first == nil { first = (failure, id) }
+                if case .none = failure.next { break }
+                if case .otherPort = failure.next { closedPorts.insert(port) }
+                guard ContinuousClock.now < deadline else { break }
+                self.logger.debug(
+                    "credential did not work",
+                    metadata: ["credential_id": "\(id)", "code": "\(failure.code.rawValue)"]
+                )
             }
         }
         let none = PollFailure(
@@ -76,6 +88,14 @@ struct DevicePoll: Sendable {
             "the device has no usable credential: none is assigned, or none can be decrypted with this master key"
         )
         return self.failed(first?.failure ?? none, credentialID: first?.credentialID)
+    }
+
+    /// A session that another credential has left with another collector would stay open for nothing.
+    private func forgetOtherSessions(of type: CredentialType) async {
+        guard self.target.credentials.count > 1 else { return }
+        for collector in self.collectors.all where !collector.supports(type) {
+            await collector.forget(deviceID: self.job.deviceID)
+        }
     }
 
     private func poll(

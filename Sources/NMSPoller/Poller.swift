@@ -225,6 +225,7 @@ package final class Poller: Sendable {
             configuration: self.configuration,
             baseline: known.baseline?.ip == target.device.ip ? known.baseline?.baseline : nil,
             lease: lease,
+            logger: logger,
             now: self.now
         ).run()
         lease.release()

@@ -26,8 +26,9 @@ _networks = itertools.count(1)
 
 
 def free_port():
+    # On every address: the hosts of a fleet have ports of the ephemeral range on addresses of their own.
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("0.0.0.0", 0))
         return probe.getsockname()[1]
 
 
@@ -95,13 +96,17 @@ class Folder:
 class Winsim:
     """A simulated fleet on a network of its own."""
 
-    def __init__(self, folder, hosts, *extra, faults=None, static=False, seed=7, password=HOST_PASSWORD, domain=None):
+    def __init__(
+        self, folder, hosts, *extra, faults=None, static=False, seed=7, password=HOST_PASSWORD, domain=None, dcom=False
+    ):
         number = next(_networks)
         self.base = f"127.{100 + number // 200}.{number % 200 + 1}.1"
         self.hosts = hosts
         self.truth = f"http://127.0.0.1:{free_port()}"
         self.winrm_port = 5985
         self.winrms_port = 5986
+        #: 135 needs root, and nobody who tests WinRM alone needs it.
+        self.epm_port = (135 if os.geteuid() == 0 else free_port()) if dcom else 0
         self.password = password
         self.ca_file = folder / f"winsim-ca-{number}.pem"
         arguments = [
@@ -110,6 +115,7 @@ class Winsim:
             "--base-address", self.base,
             "--user", "monitor",
             "--truth-port", self.truth.rsplit(":", 1)[1],
+            "--epm-port", self.epm_port,
             "--seed", seed,
             "--ca-out", self.ca_file,
             *extra,

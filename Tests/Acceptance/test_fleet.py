@@ -24,10 +24,11 @@ WAYS_IN = {"winrm_ntlm": (1, 1), "wmi": (2, 2)}
 
 @pytest.mark.parametrize("credential_type", WAYS_IN)
 def test_two_hundred_hosts_for_two_minutes(start, credential_type):
-    fleet = start.winsim(HOSTS)
+    fleet = start.winsim(HOSTS, dcom=credential_type == "wmi")
     server = start.server()
     api = server.api()
-    credential = api.credential(credential_type=credential_type)
+    port = {"port": fleet.epm_port} if credential_type == "wmi" else {}
+    credential = api.credential(credential_type=credential_type, **port)
     devices = {api.add(address, credential, interval=INTERVAL): address for address in fleet.addresses}
     provisioned = time.time()
 

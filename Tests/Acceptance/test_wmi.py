@@ -1,5 +1,6 @@
 """The `wmi` credential type: hosts without WinRM, read over DCOM from Linux."""
 
+import json
 import time
 
 import pytest
@@ -13,15 +14,20 @@ WMI = {"credential_type": "wmi", "password": HOST_PASSWORD}
 NO_WINRM = ("--winrm-port", 0, "--winrms-port", 0)
 
 
+def wmi_credential(api, fleet, name="wmi", password=HOST_PASSWORD):
+    return api.credential(name, password, credential_type="wmi", port=fleet.epm_port)
+
+
 def references(fleet, kind):
     hosts = requests.get(f"{fleet.truth}/hosts", timeout=10).json()["hosts"]
-    return sum(host[f"{kind}_references"] for host in hosts)
+    name = "excess_releases" if kind == "excess" else f"{kind}_references"
+    return sum(host[name] for host in hosts)
 
 
 def test_from_nothing_to_the_first_row(start):
-    fleet = start.winsim(1, *NO_WINRM, static=True)
+    fleet = start.winsim(1, *NO_WINRM, static=True, dcom=True)
     server = start.server()
-    curl, identifier, metrics = first_row(server, fleet, WMI)
+    curl, identifier, metrics = first_row(server, fleet, {**WMI, "port": fleet.epm_port})
     assert_shape(metrics, {**METRICS_SHAPE, **ADDITIONS})
     assert_equals_truth(fleet, metrics)
     _, device = curl("GET", f"/devices/{identifier}")
@@ -32,10 +38,10 @@ def test_from_nothing_to_the_first_row(start):
 
 def test_the_same_values_as_over_winrm(start):
     """Every kind of host that the fleet has, the ones that inherit defaults of their classes among them."""
-    fleet = start.winsim(16, static=True)
+    fleet = start.winsim(16, static=True, dcom=True)
     server = start.server()
     api = server.api()
-    winrm, wmi = api.credential("winrm"), api.credential("wmi", credential_type="wmi")
+    winrm, wmi = api.credential("winrm"), wmi_credential(api, fleet)
     devices = {api.add(address, winrm, interval=5): address for address in fleet.addresses}
     over_winrm = {device: api.metrics(device, timeout=25) for device in devices}
     switched = time.time()
@@ -59,11 +65,11 @@ def test_the_same_values_as_over_winrm(start):
 
 
 def test_fallback_from_winrm_to_wmi_is_remembered(start):
-    legacy = start.winsim(2, *NO_WINRM)
-    modern = start.winsim(2, "--epm-port", 0)
+    legacy = start.winsim(2, *NO_WINRM, dcom=True)
+    modern = start.winsim(2)
     server = start.server()
     api = server.api()
-    winrm, wmi = api.credential("winrm"), api.credential("wmi", credential_type="wmi")
+    winrm, wmi = api.credential("winrm"), wmi_credential(api, legacy)
     devices = {}
     for fleet, order in ((legacy, [winrm, wmi]), (modern, [wmi, winrm])):
         for address in fleet.addresses:
@@ -79,22 +85,23 @@ def test_fallback_from_winrm_to_wmi_is_remembered(start):
         assert shown["last_error"] is None
     # What worked is tried first from now on: no host sees a further knock on the door that was closed.
     wait_until(lambda: all(len(api.rows(d)) >= 3 for d in devices), 25, "three rows of each")
-    lines = [line for line in server.log_lines() if "connection_refused" in line]
-    assert not lines, lines[:3]
+    knocks = [json.loads(line) for line in server.log_lines() if "credential did not work" in line]
+    assert sorted(int(line["device_id"]) for line in knocks) == sorted(devices), knocks
+    assert {line["code"] for line in knocks} == {"connection_refused"}
     for fleet in (legacy, modern):
         for address in fleet.addresses:
             assert fleet.state(address)["failed_logins"] == 0
 
 
 def test_a_wrong_password_is_one_failed_login(start):
-    fleet = start.winsim(1, *NO_WINRM)
+    fleet = start.winsim(1, *NO_WINRM, dcom=True)
     server = start.server()
     api = server.api()
-    wrong = api.credential("wrong", WRONG_PASSWORD, credential_type="wmi")
+    wrong = wmi_credential(api, fleet, "wrong", WRONG_PASSWORD)
     device = api.add(fleet.address(0), wrong, interval=5)
     shown = api.wait_for(device, lambda d: d["last_error"], 15, "an error")
     assert shown["last_error"]["code"] == "auth_failed"
-    assert "WMI over DCOM port 135" in shown["last_error"]["message"]
+    assert f"WMI over DCOM port {fleet.epm_port}" in shown["last_error"]["message"]
     assert fleet.state(fleet.address(0))["failed_logins"] == 1
     api.wait_for(device, lambda d: d["last_error"]["code"] == "credential_suspended", 20, "the suspension")
     time.sleep(6)
@@ -107,10 +114,10 @@ def test_a_wrong_password_is_one_failed_login(start):
 
 def test_nothing_stays_behind_at_the_hosts(start):
     """More than 1,000 polls, cold ones and cut ones among them; then a shutdown."""
-    fleet = start.winsim(100, *NO_WINRM)
+    fleet = start.winsim(100, *NO_WINRM, dcom=True)
     server = start.server()
     api = server.api()
-    wmi = api.credential("wmi", credential_type="wmi")
+    wmi = wmi_credential(api, fleet)
     devices = [api.add(address, wmi, interval=5) for address in fleet.addresses]
     wait_until(lambda: all(api.rows(d) for d in devices[::10]), 30, "rows")
     time.sleep(20)
@@ -133,8 +140,10 @@ def test_nothing_stays_behind_at_the_hosts(start):
     for device in devices:
         api.wait_for(device, lambda d: d["status"] == "monitoring", 20, "monitoring")
     assert references(fleet, "leaked") == 0
+    assert references(fleet, "excess") == 0
+    # A session holds its login and its namespace, at five references each, and in the middle of a poll enumerators.
     held = references(fleet, "held")
-    assert 0 < held
+    assert 0 < held <= len(devices) * 5 * (2 + 4)
     assert server.stop() == 0
     wait_until(lambda: references(fleet, "held") == 0, 5, "every reference is given back")
     assert references(fleet, "leaked") == 0

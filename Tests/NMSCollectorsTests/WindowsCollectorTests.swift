@@ -10,6 +10,9 @@ import WindowsSimulator
 /// Lets every sign-in through and counts them.
 private final class OpenGate: AuthenticationGate, Sendable {
     let signIns = Mutex(0)
+    private let durations = Mutex<[Duration]>([])
+
+    var longest: Duration { self.durations.withLock { $0.max() ?? .zero } }
 
     func authenticate<Result: Sendable>(
         deviceID: Int,
@@ -17,8 +20,19 @@ private final class OpenGate: AuthenticationGate, Sendable {
         attempt: @Sendable () async throws -> Result
     ) async throws -> Result {
         self.signIns.withLock { $0 += 1 }
+        let start = ContinuousClock.now
+        defer { self.durations.withLock { $0.append(.now - start) } }
         return try await attempt()
     }
+}
+
+/// The hosts' clock; it stands still until it is stepped.
+private final class SteppedClock: Sendable {
+    private let time = Mutex(FileTime.now())
+
+    var now: FileTime { self.time.withLock { $0 } }
+
+    func step(_ seconds: Double) { self.time.withLock { $0 = $0.adding(seconds: seconds) } }
 }
 
 /// The contract of collectors, held against simulated hosts over real sockets.
@@ -76,6 +90,7 @@ private final class OpenGate: AuthenticationGate, Sendable {
         faults: String = "[]",
         hosts: Int = 3,
         idleConnections: Int = 100,
+        clock: @escaping @Sendable () -> FileTime = { FileTime.now() },
         _ body: (Setting) async throws -> Void
     ) async throws {
         let base = try #require(IPv4("127.90.0.1"))
@@ -90,7 +105,7 @@ private final class OpenGate: AuthenticationGate, Sendable {
         configuration.resolverPort = 0
         configuration.truthPort = nil
         configuration.faults = faults
-        let simulator = try WindowsSimulator(configuration)
+        let simulator = try WindowsSimulator(configuration, clock: clock)
         try await simulator.start()
         var limits = WindowsCollectorLimits()
         limits.idleConnections = IdleConnectionBudget(limit: idleConnections)
@@ -196,7 +211,8 @@ private final class OpenGate: AuthenticationGate, Sendable {
     }
 
     @Test func collectorsShareOneBudgetOfIdleConnections() async throws {
-        try await self.with(idleConnections: 2) { setting in
+        // A young session of WMI has two TCP connections, one of WinRM has one.
+        try await self.with(idleConnections: 3) { setting in
             let (winrm, wmi) = (try setting.collector(.winrmNTLM), try setting.collector(.wmi))
             _ = try await setting.sample(setting.target(.winrmNTLM, host: 0))
             _ = try await setting.sample(setting.target(.wmi, host: 1))
@@ -205,9 +221,10 @@ private final class OpenGate: AuthenticationGate, Sendable {
             // A poll takes its connection out, and its place with it.
             _ = try await setting.sample(setting.target(.wmi, host: 1))
             #expect(winrm.idleConnections == 1 && wmi.idleConnections == 1)
-            await winrm.forget(deviceID: 1)
-            _ = try await setting.sample(setting.target(.wmi, host: 2))
-            #expect(winrm.idleConnections == 0 && wmi.idleConnections == 2)
+            await wmi.forget(deviceID: 2)
+            _ = try await setting.sample(setting.target(.winrmNTLM, host: 1))
+            _ = try await setting.sample(setting.target(.winrmNTLM, host: 2))
+            #expect(winrm.idleConnections == 3 && wmi.idleConnections == 0)
         }
     }
 
@@ -232,6 +249,7 @@ private final class OpenGate: AuthenticationGate, Sendable {
         (.wmi, "provider_failure", .wmiError),
         (.wmi, "activation_denied", .accessDenied),
         (.wmi, "namespace_denied", .accessDenied),
+        (.wmi, "dynamic_port_closed", .connectionRefused),
     ])
     func aFaultHasItsCode(type: CredentialType, fault: String, code: PollErrorCode) async throws {
         try await self.with(faults: "[{hosts: 127.90.0.1, fault: \(fault)}]") { setting in
@@ -240,6 +258,18 @@ private final class OpenGate: AuthenticationGate, Sendable {
             }
             #expect(failure?.code == code, "\(String(describing: failure))")
             #expect(failure?.message.contains(Self.password) == false)
+        }
+    }
+
+    /// A firewall in front of the dynamic port keeps nobody else waiting.
+    @Test func aClosedDynamicPortIsFoundOutsideTheGate() async throws {
+        let fault = "[{hosts: 127.90.0.1, fault: dynamic_port_closed, silently: true}]"
+        try await self.with(faults: fault) { setting in
+            let failure = await #expect(throws: PollFailure.self) {
+                try await setting.sample(setting.target(.wmi, deadline: .seconds(8)))
+            }
+            #expect(failure?.code == .timeout)
+            #expect(setting.gate.longest < .seconds(1), "the gate was held for \(setting.gate.longest)")
         }
     }
 
@@ -267,11 +297,13 @@ private final class OpenGate: AuthenticationGate, Sendable {
 
     /// Objects that Windows has taken away meanwhile cost a new session, not a failed poll.
     @Test func reclaimedObjectsMeanOneNewSession() async throws {
-        try await self.with(faults: "[{hosts: 127.90.0.1, fault: objects_reclaimed, age: 1s}]") { setting in
-            for poll in 1...2 {
+        let clock = SteppedClock()
+        let fault = "[{hosts: 127.90.0.1, fault: objects_reclaimed, age: 5s}]"
+        try await self.with(faults: fault, clock: { clock.now }) { setting in
+            for poll in 1...3 {
                 let sample = try await setting.sample(setting.target(.wmi))
                 #expect(sample.failures.isEmpty && setting.signIns == poll)
-                try await Task.sleep(for: .milliseconds(1100))
+                clock.step(6)
             }
         }
     }

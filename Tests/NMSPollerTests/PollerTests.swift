@@ -38,15 +38,16 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
     let jobs: AsyncStream<Delivery<PollJob>>.Continuation
     let credentials: [DecryptedCredential]
 
-    init(credentials: [Int] = [1]) {
+    init(credentials: [Int] = [1], ports: [Int] = []) {
         (self.stream, self.jobs) = AsyncStream.makeStream()
-        self.credentials = credentials.map {
+        self.credentials = credentials.enumerated().map { index, id in
             DecryptedCredential(
                 credential: Credential(
-                    id: $0,
-                    name: "c\($0)",
+                    id: id,
+                    name: "c\(id)",
                     type: .winrmNTLM,
                     username: "u",
+                    port: ports.indices.contains(index) ? ports[index] : nil,
                     createdAt: .now,
                     updatedAt: .now
                 ),
@@ -128,7 +129,7 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         case .failsConnecting(let code):
             if target.credential.credential.id == self.credentials[0].credential.id {
                 var failure = PollFailure(code, "as told")
-                failure.otherCredentialMayHelp = true
+                failure.next = .otherPort
                 throw failure
             }
         case .stalls: try await Task.sleep(for: .seconds(3600))
@@ -358,16 +359,25 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
 
     /// A firewall that drops WinRM's port leaves a time-out behind, and WMI's port may still be open.
     @Test(arguments: [PollErrorCode.timeout, .protocolError])
-    func aClosedWayInLeadsToTheNextCredential(code: PollErrorCode) async throws {
-        let world = World(credentials: [4, 9])
+    func aClosedPortLeadsToTheNextCredentialWithAnother(code: PollErrorCode) async throws {
+        let world = World(credentials: [4, 9], ports: [5985, 135])
         world.state.withLock { $0.behaviour[1] = .failsConnecting(code) }
         let results = try await self.run(world, self.poller(world), jobs: [self.job(1)])
         #expect(results[0].success && results[0].credentialID == 9)
     }
 
+    /// Behind the same closed port the other credential would only meet the next hiccup's end, and fail to sign in.
+    @Test func aClosedPortIsNotTriedAgainWithAnotherCredential() async throws {
+        let world = World(credentials: [4, 9], ports: [5985, 5985])
+        world.state.withLock { $0.behaviour[1] = .failsConnecting(.timeout) }
+        let results = try await self.run(world, self.poller(world), jobs: [self.job(1)])
+        #expect(!results[0].success && results[0].credentialID == 4)
+        #expect(world.state.withLock { $0.samples[1] } == 1)
+    }
+
     @Test func theNextCredentialIsTriedAndTheFirstFailureIsReported() async throws {
         let world = World(credentials: [4, 9])
-        world.state.withLock { $0.behaviour[1] = .fails(.connectionRefused) }
+        world.state.withLock { $0.behaviour[1] = .fails(.accessDenied) }
         let good = try await self.run(world, self.poller(world), jobs: [self.job(1)])
         #expect(good[0].success && good[0].credentialID == 9)
 

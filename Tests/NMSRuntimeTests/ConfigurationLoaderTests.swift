@@ -106,7 +106,8 @@ import Testing
         "polling.default_interval": "10s", "polling.worker_count": "50", "polling.timeout": "20s",
         "polling.unreachable_after": "5", "logging.level": "debug", "logging.format": "text",
         "logging.output": "stderr", "targets.allow": "10.0.0.0/8, fd00::/8", "winrm.max_idle_connections": "100",
-        "winrm.ca_file": "ca.pem", "retention.days": "30", "rate_limit.requests_per_second": "10",
+        "winrm.ca_file": "ca.pem", "retention.days": "30", "retention.hourly_days": "500",
+        "rate_limit.requests_per_second": "10",
     ]
 
     // MARK: Arguments

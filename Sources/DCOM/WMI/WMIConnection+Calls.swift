@@ -46,11 +46,14 @@ extension WMIConnection {
             throw WMIError(answer.result, during: step)
         }
         guard let reference else { throw .protocolViolation(step, "success without an interface") }
-        if reference.publicReferences == 0 {
-            // Nothing came along: the interface may go at any moment unless some are taken ([MS-DCOM] 3.2.4.4).
+        guard reference.publicReferences == 0 else { return reference }
+        // Nothing came along: the interface may go at any moment unless some are taken ([MS-DCOM] 3.2.4.4).
+        do throws(WMIError) {
             return try await self.addReferences(to: reference, step: step, deadline: deadline)
+        } catch {
+            self.ledger.retire(reference.ipid)
+            throw error
         }
-        return reference
     }
 
     private func addReferences(
@@ -78,31 +81,45 @@ extension WMIConnection {
     }
 
     /// Gives back all that is retired, in one call; what could not be given back stays retired.
+    ///
+    /// Not cancelled with its caller, which would close the exporter's channel in the middle of the call; the deadline
+    /// ends it.
     func release(through exporter: Exporter, deadline: ContinuousClock.Instant) async {
         guard exporter.channel.isOpen else { return }
         let references = self.ledger.takeRetired()
         guard !references.isEmpty else { return }
-        do throws(WMIError) {
+        let request = RemRelease.Request(
+            this: ORPCThis(version: exporter.version, causality: self.newGUID()),
+            references: references
+        )
+        let failure = await Task { await Self.send(request, through: exporter, deadline: deadline) }.value
+        if let failure, !Self.isForgotten(failure) { self.ledger.giveUp(references) }
+    }
+
+    private static func send(
+        _ request: RemRelease.Request,
+        through exporter: Exporter,
+        deadline: ContinuousClock.Instant
+    ) async -> WMIError? {
+        if !exporter.bound.contains(RemRelease.interface) {
             do throws(RPCError) {
-                if !exporter.bound.contains(RemRelease.interface) {
-                    try await exporter.channel.bind([RemRelease.interface], deadline: deadline)
-                }
+                try await exporter.channel.bind([RemRelease.interface], deadline: deadline)
             } catch {
-                throw WMIError(error, during: .releasing)
+                return WMIError(error, during: .releasing)
             }
+        }
+        do throws(WMIError) {
             // What it answers changes nothing: a reference that the host does not know is none any more.
             _ = try await exporter.channel.invoke(
                 RemRelease.self,
                 object: exporter.remUnknown,
-                RemRelease.Request(
-                    this: ORPCThis(version: exporter.version, causality: self.newGUID()),
-                    references: references
-                ),
+                request,
                 step: .releasing,
                 deadline: deadline
             )
+            return nil
         } catch {
-            if !Self.isForgotten(error) { self.ledger.giveUp(references) }
+            return error
         }
     }
 

@@ -26,8 +26,7 @@ extension WMIConnection {
 
     /// Gives back what finished queries have left, without waiting until there is a batch of it.
     ///
-    /// Worth a call at the end of a poll of other than four queries; otherwise a task of the connection does it
-    /// shortly afterwards.
+    /// Worth a call at the end of a poll of other than four queries; otherwise it waits for the next ping.
     package func releaseUnused(deadline: ContinuousClock.Instant) async {
         guard self.isOpen, self.running == nil, case .ready(let exporter) = self.state else { return }
         await self.release(through: exporter, deadline: deadline)
@@ -51,7 +50,8 @@ extension WMIConnection {
         if self.ledger.retired.count >= self.limits.upkeep.releaseBatch, case .ready(let exporter) = self.state,
             exporter.channel.isOpen, !flag.isCancelled
         {
-            await self.release(through: exporter, deadline: deadline)
+            // The rows are there: a host that does not answer this does not keep them back for long.
+            await self.release(through: exporter, deadline: min(deadline, .now + self.limits.upkeep.releaseTimeout))
         }
         return result
     }
@@ -163,15 +163,19 @@ extension WMIConnection {
                 step: .fetching,
                 deadline: fetch.deadline
             )
-            try fetch.add(rows: Int(answer.returned), bytes: answer.buffer.count)
-            if !answer.buffer.isEmpty {
-                do throws(WMIOError) {
-                    rows += try self.decoder.decode(objectArray: answer.buffer)
-                } catch {
-                    throw .malformed(.fetching, error)
-                }
+            let decoded: [WMIObject]
+            do throws(WMIOError) {
+                decoded = answer.buffer.isEmpty ? [] : try self.decoder.decode(objectArray: answer.buffer)
+            } catch {
+                throw .malformed(.fetching, error)
             }
-            if try fetch.isEnd(answer.result, count: Int(answer.returned)) { return rows }
+            // What came counts against the limits, not what the host says.
+            guard decoded.count == Int(answer.returned) else {
+                throw .protocolViolation(.fetching, "\(decoded.count) rows where \(answer.returned) were announced")
+            }
+            try fetch.add(rows: decoded.count, bytes: answer.buffer.count)
+            rows += decoded
+            if try fetch.isEnd(answer.result, count: decoded.count) { return rows }
         }
     }
 

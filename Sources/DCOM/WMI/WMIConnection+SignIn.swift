@@ -154,7 +154,8 @@ extension WMIConnection {
         deadline: ContinuousClock.Instant
     ) async throws(WMIError) {
         let channel = try await self.dialExporter(activation.bindings, flag: flag, deadline: deadline)
-        self.health.add(channel, isEssential: true)
+        // A cancelled sign-in goes on within its grace, since what the activation brought is given back here.
+        guard self.health.add(channel, isEssential: true) else { throw .cancelled(.connectingToExporter) }
         let bound = try await self.signIn(to: channel, credential, deadline: deadline)
         self.ledger.hold(activation.login)
         self.state = .ready(

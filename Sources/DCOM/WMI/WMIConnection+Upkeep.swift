@@ -18,9 +18,11 @@ extension WMIConnection {
     func lookAfter(at now: ContinuousClock.Instant) async -> ContinuousClock.Instant? {
         guard let upkeep = self.upkeep, case .ready(let exporter) = self.state else { return nil }
         guard self.isOpen else {
+            // A query that runs finds out by itself, and says why.
+            guard self.running == nil else { return now + .seconds(1) }
             // The host has closed it, or has forgotten what it held. Whoever uses this connection may not have noticed.
             self.upkeepTask = nil
-            await self.shutDown(deadline: .now + self.limits.upkeep.closeTimeout)
+            await self.close(deadline: .now + self.limits.upkeep.closeTimeout)
             return nil
         }
         switch upkeep.action(at: now, isBusy: self.running != nil, hasRetired: !self.ledger.retired.isEmpty) {
@@ -35,7 +37,7 @@ extension WMIConnection {
         case .close:
             // Not cancelled by its own end.
             self.upkeepTask = nil
-            await self.shutDown(deadline: .now + self.limits.upkeep.closeTimeout)
+            await self.close(deadline: .now + self.limits.upkeep.closeTimeout)
             return nil
         }
         return now

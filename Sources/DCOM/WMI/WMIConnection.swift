@@ -56,6 +56,8 @@ package actor WMIConnection {
     var decoder: WMIObjectDecoder
     /// What runs now; cancellation and closing wait for it.
     var running: Running?
+    /// The one end that there is; whoever closes as well waits for it.
+    private var closing: Task<Void, Never>?
     var upkeep: Upkeep?
     var upkeepTask: Task<Void, Never>?
     var pingSet = PingSet()
@@ -94,6 +96,9 @@ package actor WMIConnection {
 
     package nonisolated var statistics: WMIStatistics { self.health.statistics }
 
+    /// TCP connections that it has at this moment.
+    package nonisolated var openChannels: Int { self.health.openChannels }
+
     // MARK: - One thing at a time
 
     /// A sign-in or a query on its way. It is not cancelled with its caller: what the host hands out meanwhile must be
@@ -131,11 +136,21 @@ package actor WMIConnection {
     ///
     /// - Parameter deadline: bounds all of it; what could not be given back by then is left to the host.
     package func close(deadline: ContinuousClock.Instant) async {
+        if let closing = self.closing {
+            let health = self.health
+            let patience = CancellationFlag()
+            patience.cancel(after: ContinuousClock.now.duration(to: deadline)) { health.abandon() }
+            await closing.value
+            patience.disarm()
+            return
+        }
         // Not cancelled with the caller: closing is what a cancelled caller does.
-        await Task { await self.shutDown(deadline: deadline) }.value
+        let closing = Task { await self.shutDown(deadline: deadline) }
+        self.closing = closing
+        await closing.value
     }
 
-    func shutDown(deadline: ContinuousClock.Instant) async {
+    private func shutDown(deadline: ContinuousClock.Instant) async {
         self.health.close()
         self.upkeepTask?.cancel()
         self.upkeepTask = nil
@@ -182,6 +197,8 @@ final class ConnectionHealth: Sendable {
         self.state.withLock { !$0.isClosed && $0.essential.isOpen }
     }
 
+    var openChannels: Int { self.state.withLock { $0.channels.count(where: \.isOpen) } }
+
     var statistics: WMIStatistics {
         self.state.withLock { state in
             state.channels.reduce(state.past) { $0 + WMIStatistics($1.statistics) }
@@ -189,13 +206,17 @@ final class ConnectionHealth: Sendable {
     }
 
     /// Counts a further channel, which from now on decides if it is the exporter's.
-    func add(_ channel: any RPCChannel, isEssential: Bool) {
+    ///
+    /// - Returns: whether the connection is still wanted; the channel is closed otherwise.
+    @discardableResult
+    func add(_ channel: any RPCChannel, isEssential: Bool) -> Bool {
         let isClosed = self.state.withLock { state in
             state.channels.append(channel)
             if isEssential { state.essential = channel }
             return state.isClosed
         }
-        if isClosed, !isEssential { channel.abandon(.cancelled) }
+        if isClosed { channel.abandon(.cancelled) }
+        return !isClosed
     }
 
     /// Forgets a channel that was closed, but not what it has cost.

@@ -87,6 +87,8 @@ package struct WMIUpkeepLimits: Sendable, Hashable {
     package var pingTimeout: Duration = .seconds(10)
     /// What queries have left is released together, when so many interfaces have gathered: those of a poll of four.
     package var releaseBatch = 4
+    /// Time for that, as the query waits for it.
+    package var releaseTimeout: Duration = .seconds(2)
     /// A connection that nobody used for so long releases everything and closes itself.
     package var idleLimit: Duration = .seconds(600)
     /// How long a cancelled call may still wait for its answer, so that what it brings can be released.

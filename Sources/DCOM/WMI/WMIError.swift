@@ -179,6 +179,7 @@ extension WMIError {
         case .connectionReset: self = make(.connectionReset)
         case .connectionClosed: self = make(.connectionReset, suggestsReconnect: step.isQuery)
         case .responseTooLarge: self = make(.responseTooLarge)
+        case .bindRejected(.temporaryCongestion, _), .bindRejected(.localLimitExceeded, _): self = make(.quotaExceeded)
         case .protocolViolation, .integrityFailed, .bindRejected, .interfaceRejected, .misuse:
             self = make(.protocolError)
         case .authenticationFailed(let why):
@@ -195,8 +196,9 @@ extension WMIError {
 
     /// The first call on the dynamic port was refused as if the password were wrong.
     ///
-    /// It cannot be: the object resolver has accepted it a moment ago. The process behind the port has its own access
-    /// rights (DCOM's access permissions and the machine-wide limits), and denies by the same fault.
+    /// It hardly is: the object resolver has accepted it a moment ago. The process behind the port has its own access
+    /// rights (DCOM's access permissions and the machine-wide limits), and denies by the same fault. A password that was
+    /// changed in that moment shows with the next sign-in.
     private static func deniedByExporter(_ step: Step, _ why: String) -> WMIError {
         WMIError(
             .accessDenied,

@@ -30,6 +30,9 @@ final class ScriptedHost: Sendable {
         var dialled: [String] = []
         var dialDeadlines: [ContinuousClock.Instant] = []
         var refusedDials: [String: RPCError] = [:]
+        var hangingDials: Set<String> = []
+        /// Of the last call of each method.
+        var callDeadlines: [String: ContinuousClock.Instant] = [:]
         /// How often an interface is refused before it is taken.
         var refusals: [RPCInterface: Int] = [:]
         /// Public references that are out, by interface.
@@ -93,6 +96,15 @@ final class ScriptedHost: Sendable {
         }
     }
 
+    func hang() async {
+        await withCheckedContinuation { continuation in
+            self.state.withLock { state in
+                state.hanging.append(continuation)
+                state.isHung = true
+            }
+        }
+    }
+
     /// Waits until a call hangs.
     func waitUntilHung() async {
         while !self.state.withLock({ $0.isHung }) { await Task.yield() }
@@ -101,12 +113,13 @@ final class ScriptedHost: Sendable {
     var dial: RPCDial {
         { [self] address, port, deadline throws(RPCError) in
             let place = "\(address):\(port)"
-            let refusal = self.state.withLock { state in
+            let (refusal, hangs) = self.state.withLock { state in
                 state.dialled.append(place)
                 state.dialDeadlines.append(deadline)
-                return state.refusedDials[place]
+                return (state.refusedDials[place], state.hangingDials.contains(place))
             }
             if let refusal { throw refusal }
+            if hangs { await self.hang() }
             self.state.withLock { $0.openChannels += 1 }
             return ScriptedChannel(host: self)
         }
@@ -263,6 +276,7 @@ final class ScriptedChannel: RPCChannel {
     @discardableResult
     private func react(_ method: String, _ deadline: ContinuousClock.Instant) async throws(RPCError) -> [UInt8]? {
         try self.check()
+        guard !Task.isCancelled else { throw .cancelled }
         guard deadline > .now else {
             self.abandon(.timedOut(.call))
             throw .timedOut(.call)
@@ -270,6 +284,7 @@ final class ScriptedChannel: RPCChannel {
         self.state.withLock { $0.roundTrips += 1 }
         let reaction = self.host.state.withLock { state in
             state.log.append(method)
+            state.callDeadlines[method] = deadline
             guard var queue = state.reactions[method], !queue.isEmpty else { return ScriptedHost.Reaction.work }
             defer { state.reactions[method] = queue }
             return queue.removeFirst()
@@ -282,11 +297,11 @@ final class ScriptedChannel: RPCChannel {
             if !error.leavesConnectionOpen { self.abandon(error) }
             throw error
         case .hang:
-            await withCheckedContinuation { continuation in
-                self.host.state.withLock { state in
-                    state.hanging.append(continuation)
-                    state.isHung = true
-                }
+            // As RPC's connections do: an answer that nobody waits for would come out of step.
+            await withTaskCancellationHandler {
+                await self.host.hang()
+            } onCancel: {
+                self.abandon(.cancelled)
             }
             try self.check()
             return nil

@@ -88,6 +88,22 @@ import Testing
         #expect(!connection.isOpen)
     }
 
+    @Test func whenTheGraceIsOverADialIsNotFollowedByASignIn() async throws {
+        let host = ScriptedHost { $0.hangingDials = ["192.0.2.17:49154"] }
+        let connection = try await host.connector { $0.upkeep.cancellationGrace = .milliseconds(1) }
+            .connect(to: WMIEndpoint(address: ScriptedHost.address), deadline: .later)
+        let credential = WMICredential(username: "u", password: ScriptedHost.password)
+        try await connection.authenticate(credential, deadline: .later)
+        host.clearLog()
+        let opening = Task { try await connection.openExporter(for: credential, deadline: .later) }
+        await host.waitUntilHung()
+        opening.cancel()
+        // The grace closes the channel to the resolver, and with that lets the dial succeed.
+        await #expect { try await opening.value } throws: { ($0 as? WMIError)?.category == .cancelled }
+        #expect(host.log.isEmpty)
+        #expect(host.openChannels == 0)
+    }
+
     // MARK: - Closing
 
     @Test func closingEndsAQueryAndGivesBack() async throws {
@@ -115,6 +131,86 @@ import Testing
         await connection.close(deadline: .now + .milliseconds(1))
         #expect(host.openChannels == 0)
         _ = await query.result
+    }
+
+    @Test func whoClosesAsWellWaitsForTheRelease() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        _ = try await connection.query("Q", deadline: .later)
+        host.react("RemRelease", .hang)
+        let first = Task { await connection.close(deadline: .later) }
+        await host.waitUntilHung()
+        let second = Task { await connection.close(deadline: .later) }
+        let idle = Task { await connection.lookAfter(at: .now) }
+        for _ in 0..<200 { await Task.yield() }
+        #expect(host.openChannels > 0)
+        host.resume()
+        await first.value
+        await second.value
+        _ = await idle.value
+        #expect(host.log.filter { $0 == "RemRelease" }.count == 1)
+        #expect(host.references == 0)
+        #expect(host.openChannels == 0)
+    }
+
+    @Test func whoClosesAsWellWaitsNoLongerThanItsDeadline() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        host.react("RemRelease", .hang)
+        let first = Task { await connection.close(deadline: .later) }
+        await host.waitUntilHung()
+        await connection.close(deadline: .now + .milliseconds(1))
+        #expect(host.openChannels == 0)
+        await first.value
+    }
+
+    /// The task that looks after the connection is cancelled by closing, but not what it is giving back.
+    @Test func closingDoesNotCutOffARelease() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        _ = try await connection.query("Q", deadline: .later)
+        host.react("RemRelease", .hang)
+        let upkeep = Task { await connection.lookAfter(at: .now) }
+        await host.waitUntilHung()
+        upkeep.cancel()
+        #expect(host.openChannels == 2)
+        host.resume()
+        _ = await upkeep.value
+        #expect(host.references == 10)
+        await connection.close(deadline: .later)
+        #expect(host.references == 0)
+        #expect(host.state.withLock { $0.excessReleases } == 0)
+        #expect(host.openChannels == 0)
+    }
+
+    @Test func aCancelledCallerDoesNotCutOffARelease() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn()
+        _ = try await connection.query("Q", deadline: .later)
+        host.react("RemRelease", .hang)
+        let poll = Task { await connection.releaseUnused(deadline: .later) }
+        await host.waitUntilHung()
+        poll.cancel()
+        #expect(connection.isOpen)
+        host.resume()
+        await poll.value
+        #expect(connection.isOpen)
+        #expect(host.references == 10)
+        _ = try await connection.query("Q", deadline: .later)
+        await connection.close(deadline: .later)
+        #expect(host.references == 0)
+    }
+
+    @Test func aReleaseDoesNotKeepRowsBackForLong() async throws {
+        let host = ScriptedHost()
+        let connection = try await host.signedIn { $0.upkeep.releaseBatch = 1 }
+        _ = try await connection.query("Q", deadline: .later)
+        let deadline = try #require(host.state.withLock { $0.callDeadlines["RemRelease"] })
+        #expect(ContinuousClock.now.duration(to: deadline) <= connection.limits.upkeep.releaseTimeout)
+        _ = try await connection.query("Q", deadline: .now + .seconds(1))
+        let sooner = try #require(host.state.withLock { $0.callDeadlines["RemRelease"] })
+        #expect(ContinuousClock.now.duration(to: sooner) <= .seconds(1))
+        await connection.close(deadline: .later)
     }
 
     @Test func closingTwiceAndWithoutSigningIn() async throws {
