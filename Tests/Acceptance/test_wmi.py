@@ -83,11 +83,18 @@ def test_fallback_from_winrm_to_wmi_is_remembered(start):
         assert row["cpu"]["usage_percent"] is not None
         shown = api.wait_for(device, lambda d: d["status"] == "monitoring", 10, "monitoring")
         assert shown["last_error"] is None
-    # What worked is tried first from now on: no host sees a further knock on the door that was closed.
-    wait_until(lambda: all(len(api.rows(d)) >= 3 for d in devices), 25, "three rows of each")
-    knocks = [json.loads(line) for line in server.log_lines() if "credential did not work" in line]
-    assert sorted(int(line["device_id"]) for line in knocks) == sorted(devices), knocks
-    assert {line["code"] for line in knocks} == {"connection_refused"}
+
+    def knocks():
+        lines = [json.loads(line) for line in server.log_lines() if "credential did not work" in line]
+        assert {line["code"] for line in lines} <= {"connection_refused"}, lines
+        return sorted(int(line["device_id"]) for line in lines)
+
+    # What worked is tried first from now on: once a success is stored, nobody knocks on the door that was closed.
+    time.sleep(2)
+    first, rows = knocks(), {d: len(api.rows(d)) for d in devices}
+    assert set(first) == set(devices)
+    wait_until(lambda: all(len(api.rows(d)) >= rows[d] + 3 for d in devices), 30, "three more rows of each")
+    assert knocks() == first
     for fleet in (legacy, modern):
         for address in fleet.addresses:
             assert fleet.state(address)["failed_logins"] == 0
@@ -102,7 +109,7 @@ def test_a_wrong_password_is_one_failed_login(start):
     shown = api.wait_for(device, lambda d: d["last_error"], 15, "an error")
     assert shown["last_error"]["code"] == "auth_failed"
     assert f"WMI over DCOM port {fleet.epm_port}" in shown["last_error"]["message"]
-    assert fleet.state(fleet.address(0))["failed_logins"] == 1
+    # Two polls suspend it, and each has cost one failed login, not one for each connection.
     api.wait_for(device, lambda d: d["last_error"]["code"] == "credential_suspended", 20, "the suspension")
     time.sleep(6)
     assert fleet.state(fleet.address(0))["failed_logins"] == 2
