@@ -73,6 +73,13 @@ actor WindowsPoll<Source: WindowsCollector> {
 
     // MARK: - Queries
 
+    /// Rows of a query beside those of the groups.
+    ///
+    /// - Throws: ``PollFailure`` or `CancellationError`.
+    func identityRows(of wql: String) async throws -> [Source.Row] {
+        do { return try await self.rows(of: wql) } catch let failure as ConnectionFailure { throw failure.failure }
+    }
+
     private func rows(of wql: String, timeout: Duration? = nil) async throws -> [Source.Row] {
         let timeout = timeout ?? self.collector.limits.queryTimeout
         do {

@@ -130,7 +130,7 @@ final class HTTPHandler: ChannelInboundHandler {
         context.fireChannelInactive()
     }
 
-    private func peerCertificate() -> NIOSSLCertificate? {
+    func peerCertificate() -> NIOSSLCertificate? {
         try? self.context?.pipeline.syncOperations.nioSSL_peerCertificate()
     }
 

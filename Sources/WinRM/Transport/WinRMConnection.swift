@@ -71,11 +71,20 @@ package actor WinRMConnection {
         try? await self.channel.closeFuture.get()
     }
 
+    /// Closes the connection without waiting for it; whoever waits gets ``WinRMError/cancelled``.
+    package nonisolated func closeSoon() { self.abandon(.cancelled) }
+
     /// Closes the connection without waiting for it.
     nonisolated func abandon(_ error: WinRMError) {
         self.status.isOpen.store(false, ordering: .releasing)
         let handler = self.handler
         self.channel.eventLoop.execute { handler.value.fail(error) }
+    }
+
+    /// What the host's certificate says, whether it is trusted or not; nil without TLS, and once the connection is closed.
+    package func peerCertificate() async -> CertificateSummary? {
+        let handler = self.handler
+        return try? await self.channel.eventLoop.submit { CertificateSummary(handler.value.peerCertificate()) }.get()
     }
 
     // MARK: - HTTP
