@@ -2,11 +2,9 @@ package import NMSCore
 internal import Postgres
 
 extension CredentialRepository: SuspensionStore {
-    package func suspension(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
-        guard let device = Int32(exactly: deviceID), let credential = Int32(exactly: credentialID) else {
-            return SuspensionState()
-        }
-        let rows = try await self.pool.read(Self.stateQuery, [device, credential])
+    package func suspension(of host: SignInHost, credentialID: Int) async throws -> SuspensionState {
+        guard let host = Host(host), let credential = Int32(exactly: credentialID) else { return SuspensionState() }
+        let rows = try await self.pool.read(Self.stateQuery(host), [host.value, credential])
         return try rows.first.map(Self.state) ?? SuspensionState()
     }
 
@@ -14,10 +12,8 @@ extension CredentialRepository: SuspensionStore {
     ///
     /// The credential's row is locked first, so that failures of several devices and instances are counted one after
     /// another. The host's address keeps the count: it outlives the device and its choice of credentials.
-    package func recordAuthenticationFailure(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
-        guard let device = Int32(exactly: deviceID), let credential = Int32(exactly: credentialID) else {
-            return SuspensionState()
-        }
+    package func recordAuthenticationFailure(of host: SignInHost, credentialID: Int) async throws -> SuspensionState {
+        guard let host = Host(host), let credential = Int32(exactly: credentialID) else { return SuspensionState() }
         return try await self.pool.withTransaction { connection in
             let found = try await connection.query(
                 "SELECT id FROM credentials WHERE id = $1 FOR NO KEY UPDATE",
@@ -28,7 +24,7 @@ extension CredentialRepository: SuspensionStore {
                 """
                 INSERT INTO sign_in_failures AS pair
                     (credential_id, ip, failures, failed_since_success, last_failure_at, suspended_at)
-                VALUES ($2, \(Self.host), 1, TRUE, NOW(), CASE WHEN 1 >= $3 THEN NOW() END)
+                VALUES ($2, \(host.ip), 1, TRUE, NOW(), CASE WHEN 1 >= $3 THEN NOW() END)
                 ON CONFLICT (credential_id, ip) DO UPDATE SET
                     failures = pair.failures + 1,
                     failed_since_success = TRUE,
@@ -36,36 +32,47 @@ extension CredentialRepository: SuspensionStore {
                     suspended_at = CASE WHEN pair.failures + 1 >= $3 THEN COALESCE(pair.suspended_at, NOW())
                         ELSE pair.suspended_at END
                 """,
-                [device, credential, LockoutLimits.failuresPerPair]
+                [host.value, credential, LockoutLimits.failuresPerPair]
             )
-            try await connection.query(
-                """
-                UPDATE credentials SET status = 'suspended', suspended_at = NOW(), updated_at = NOW()
-                WHERE id = $1 AND status = 'active' AND $2 <= (
-                    SELECT count(*) FROM sign_in_failures WHERE credential_id = $1 AND failed_since_success
-                )
-                """,
-                [credential, LockoutLimits.failedHosts]
-            )
-            let rows = try await connection.query(Self.stateQuery, [device, credential])
+            try await Self.suspendAtLimit(credential, connection)
+            let rows = try await connection.query(Self.stateQuery(host), [host.value, credential])
             return try rows.first.map(Self.state) ?? SuspensionState()
         }
+    }
+
+    /// Suspends the credential, whose row the transaction holds, once it has failed on enough hosts.
+    static func suspendAtLimit(_ id: Int32, _ connection: PostgresConnection) async throws {
+        let suspended = try await connection.query(
+            """
+            UPDATE credentials SET status = 'suspended', suspended_at = NOW(), updated_at = NOW()
+            WHERE id = $1 AND status = 'active' AND $2 <= (
+                SELECT count(*) FROM sign_in_failures WHERE credential_id = $1 AND failed_since_success
+            )
+            RETURNING \(Self.columns)
+            """,
+            [id, LockoutLimits.failedHosts]
+        )
+        guard let new = try suspended.first.map(Self.credential) else { return }
+        var old = new
+        old.status = .active
+        let event = AuditEvent(.credentialSuspended, .credential(new), AuditChanges(from: old, to: new))
+        try await AuditRepository.record(event, .system, connection)
     }
 
     /// Forgets the pair's failures and the credential's failed hosts.
     ///
     /// What is suspended stays so: a sign-in that was under way when the limit was reached ends no suspension.
-    package func recordAuthenticationSuccess(deviceID: Int, credentialID: Int) async throws {
-        guard let device = Int32(exactly: deviceID), let credential = Int32(exactly: credentialID) else { return }
+    package func recordAuthenticationSuccess(of host: SignInHost, credentialID: Int) async throws {
+        guard let host = Host(host), let credential = Int32(exactly: credentialID) else { return }
         // Nearly always there is nothing to forget: one read, no lock.
         let marked = try await self.pool.read(
             """
             SELECT EXISTS (
                 SELECT 1 FROM sign_in_failures
-                WHERE credential_id = $2 AND (failed_since_success OR ip = \(Self.host) AND suspended_at IS NULL)
+                WHERE credential_id = $2 AND (failed_since_success OR ip = \(host.ip) AND suspended_at IS NULL)
             ) AS found
             """,
-            [device, credential]
+            [host.value, credential]
         )
         guard try marked[0].value("found") else { return }
         try await self.pool.withTransaction { connection in
@@ -79,9 +86,9 @@ extension CredentialRepository: SuspensionStore {
             try await connection.query(
                 """
                 DELETE FROM sign_in_failures
-                WHERE credential_id = $2 AND ip = \(Self.host) AND suspended_at IS NULL
+                WHERE credential_id = $2 AND ip = \(host.ip) AND suspended_at IS NULL
                 """,
-                [device, credential]
+                [host.value, credential]
             )
             try await connection.query(
                 """
@@ -102,20 +109,48 @@ extension CredentialRepository: SuspensionStore {
         try await connection.query("DELETE FROM sign_in_failures WHERE credential_id = $1", [credentialID])
     }
 
-    /// What the host of device $1 is remembered by: its address. A device that was deleted while its sign-in was under
-    /// way counts as a host of its own, since its address is not known any more and its failure still counts.
-    private static let host = "COALESCE((SELECT ip FROM devices WHERE id = $1::integer), 'device ' || $1::integer)"
+    package func isSuspended(credentialID: Int) async throws -> Bool {
+        guard let credential = Int32(exactly: credentialID) else { return false }
+        let rows = try await self.pool.read(
+            "SELECT status = 'suspended' AS suspended FROM credentials WHERE id = $1",
+            [credential]
+        )
+        return try rows.first?.value("suspended") ?? false
+    }
 
-    private static let stateQuery = """
+    /// What a host is remembered by: its address, as an expression of parameter $1.
+    private struct Host {
+        let ip: String
+        let value: any PostgresEncodable
+
+        /// nil for a number that no device has.
+        init?(_ host: SignInHost) {
+            switch host {
+            case .address(let address):
+                self.ip = "$1::text"
+                self.value = address.description
+            case .device(let id):
+                guard let id = Int32(exactly: id) else { return nil }
+                // A device that was deleted while its sign-in was under way counts as a host of its own, since its
+                // address is not known any more and its failure still counts.
+                self.ip = "COALESCE((SELECT ip FROM devices WHERE id = $1::integer), 'device ' || $1::integer)"
+                self.value = id
+            }
+        }
+    }
+
+    private static func stateQuery(_ host: Host) -> String {
+        """
         SELECT
             COALESCE(pair.failures, 0) AS pair_failures,
             pair.suspended_at IS NOT NULL AS pair_suspended,
             credentials.status = 'suspended' AS credential_suspended,
             (SELECT count(*) FROM sign_in_failures WHERE credential_id = $2 AND failed_since_success) AS failed_hosts
         FROM credentials
-        LEFT JOIN sign_in_failures AS pair ON pair.credential_id = credentials.id AND pair.ip = \(Self.host)
+        LEFT JOIN sign_in_failures AS pair ON pair.credential_id = credentials.id AND pair.ip = \(host.ip)
         WHERE credentials.id = $2
         """
+    }
 
     private static func state(_ row: PostgresRow) throws -> SuspensionState {
         SuspensionState(

@@ -73,7 +73,7 @@ package struct CredentialRepository: Sendable {
     }
 
     /// Names are unique, compared without case. - Throws: ``StorageError/duplicate(field:value:)`` for `name`.
-    package func create(_ credential: NewCredential) async throws -> Credential {
+    package func create(_ credential: NewCredential, audit: AuditContext) async throws -> Credential {
         try await Self.mappingDuplicates(of: credential.name) {
             try await self.pool.withTransaction { connection in
                 // The ciphertext is tied to the row's id, so the id comes first.
@@ -95,7 +95,10 @@ package struct CredentialRepository: Sendable {
                         credential.allowUnencryptedBasic, credential.allowedTargets.map(\.description),
                     ]
                 )
-                return try Self.credential(rows[0])
+                let created = try Self.credential(rows[0])
+                let event = AuditEvent(.credentialCreated, .credential(created), AuditChanges(created: created))
+                try await AuditRepository.record(event, audit, connection)
+                return created
             }
         }
     }
@@ -106,18 +109,23 @@ package struct CredentialRepository: Sendable {
         return try rows.first.map(Self.credential)
     }
 
-    /// By id.
-    package func list(limit: Int, offset: Int) async throws -> Page<Credential> {
-        let total = try await self.pool.read("SELECT count(*) AS total FROM credentials")
+    package func list(_ filter: CredentialFilter) async throws -> Page<Credential> {
+        let total = try await self.pool.read(
+            "SELECT count(*) AS total FROM credentials WHERE \(CredentialFilter.condition)",
+            filter.values
+        )
         let rows = try await self.pool.read(
-            "SELECT \(Self.columns) FROM credentials ORDER BY id LIMIT $1 OFFSET $2",
-            [max(0, limit), max(0, offset)]
+            """
+            SELECT \(Self.columns) FROM credentials WHERE \(CredentialFilter.condition)
+            ORDER BY \(filter.order) LIMIT $4 OFFSET $5
+            """,
+            filter.values + [max(0, filter.limit), max(0, filter.offset)]
         )
         return Page(
             items: try rows.map(Self.credential),
             total: try total[0].value("total"),
-            limit: limit,
-            offset: offset
+            limit: filter.limit,
+            offset: filter.offset
         )
     }
 
@@ -131,6 +139,7 @@ package struct CredentialRepository: Sendable {
     package func update(
         id: Int,
         _ changes: CredentialChanges,
+        audit: AuditContext,
         check: (Credential) throws -> Void = { _ in }
     ) async throws -> Credential? {
         guard Int32(exactly: id) != nil else { return nil }
@@ -149,35 +158,58 @@ package struct CredentialRepository: Sendable {
                 if isAnotherPassword == true || changes.changesAccount(of: old) {
                     try await Self.endSuspensions(of: id, connection)
                 }
-                return try await self.store(changes, id: id, connection)
+                let new = try await self.store(changes, id: id, connection)
+                let differences = AuditChanges(from: old, to: new)
+                try await AuditRepository.record(
+                    AuditEvent(
+                        .credentialUpdated,
+                        .credential(new),
+                        isAnotherPassword == true ? differences.withSecret("password") : differences
+                    ),
+                    audit,
+                    connection
+                )
+                return new
             }
         }
     }
 
     /// false when there was none. - Throws: ``StorageError/inUse(deviceIDs:)``.
-    package func delete(id: Int) async throws -> Bool {
+    package func delete(id: Int, audit: AuditContext) async throws -> Bool {
         guard Int32(exactly: id) != nil else { return false }
         return try await self.pool.withTransaction { connection in
             // The lock keeps devices from choosing the credential meanwhile.
-            let found = try await connection.query("SELECT id FROM credentials WHERE id = $1 FOR UPDATE", [id])
-            guard !found.isEmpty else { return false }
+            let found = try await connection.query(
+                "SELECT \(Self.columns) FROM credentials WHERE id = $1 FOR UPDATE",
+                [id]
+            )
+            guard let old = try found.first.map(Self.credential) else { return false }
             let users = try await connection.query(Self.usersQuery, [id])
             guard users.isEmpty else {
                 throw StorageError.inUse(deviceIDs: try users.map { try $0.value("device_id") })
             }
-            return try await connection.query("DELETE FROM credentials WHERE id = $1", [id]).affectedRows > 0
+            try await connection.query("DELETE FROM credentials WHERE id = $1", [id])
+            let event = AuditEvent(.credentialDeleted, .credential(old), AuditChanges(deleted: old))
+            try await AuditRepository.record(event, audit, connection)
+            return true
         }
     }
 
     /// Ends the credential's suspension and that of every pair of it. nil when there is no such credential.
-    package func resume(id: Int) async throws -> Credential? {
+    package func resume(id: Int, audit: AuditContext) async throws -> Credential? {
         guard Int32(exactly: id) != nil else { return nil }
         return try await self.pool.withTransaction { connection in
-            let found = try await connection.query("SELECT id FROM credentials WHERE id = $1 FOR NO KEY UPDATE", [id])
-            guard !found.isEmpty else { return nil }
+            let found = try await connection.query(
+                "SELECT \(Self.columns) FROM credentials WHERE id = $1 FOR NO KEY UPDATE",
+                [id]
+            )
+            guard let old = try found.first.map(Self.credential) else { return nil }
             try await Self.endSuspensions(of: id, connection)
             let rows = try await connection.query("SELECT \(Self.columns) FROM credentials WHERE id = $1", [id])
-            return try rows.first.map(Self.credential)
+            let new = try Self.credential(rows[0])
+            let event = AuditEvent(.credentialResumed, .credential(new), AuditChanges(from: old, to: new))
+            try await AuditRepository.record(event, audit, connection)
+            return new
         }
     }
 
@@ -207,7 +239,7 @@ package struct CredentialRepository: Sendable {
 
     // MARK: Rows
 
-    private static let columns = """
+    static let columns = """
         id, name, credential_type, username, domain, port, use_ssl, tls_verify, allow_unencrypted_basic, \
         allowed_targets::text[] AS allowed_targets, status, created_at, updated_at
         """
@@ -216,7 +248,7 @@ package struct CredentialRepository: Sendable {
         _ changes: CredentialChanges,
         id: Int,
         _ connection: PostgresConnection
-    ) async throws -> Credential? {
+    ) async throws -> Credential {
         let rows = try await connection.query(
             """
             UPDATE credentials SET
@@ -242,7 +274,7 @@ package struct CredentialRepository: Sendable {
                 changes.allowedTargets?.map(\.description),
             ]
         )
-        return try rows.first.map(Self.credential)
+        return try Self.credential(rows[0])
     }
 
     private func decrypt(_ row: PostgresRow) throws -> DecryptedCredential {
@@ -251,7 +283,7 @@ package struct CredentialRepository: Sendable {
         return DecryptedCredential(credential: credential, password: password)
     }
 
-    private static func credential(_ row: PostgresRow) throws -> Credential {
+    static func credential(_ row: PostgresRow) throws -> Credential {
         Credential(
             id: try row.value("id"),
             name: try row.value("name"),

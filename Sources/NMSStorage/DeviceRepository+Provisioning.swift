@@ -8,7 +8,12 @@ extension DeviceRepository {
     /// What the lockout guard knows of the host stays: a suspension ends only by a changed sign-in or `resume`. What
     /// worked before is forgotten, so that the new order counts.
     /// - Throws: ``StorageError/missing(field:id:)`` for `credential_id`.
-    package func provision(id: Int, credentialIDs: [Int], pollingInterval: Int?) async throws -> Device? {
+    package func provision(
+        id: Int,
+        credentialIDs: [Int],
+        pollingInterval: Int?,
+        audit: AuditContext
+    ) async throws -> Device? {
         guard Int32(exactly: id) != nil else { return nil }
         var ids: [Int] = []
         for id in credentialIDs where !ids.contains(id) { ids.append(id) }
@@ -16,8 +21,7 @@ extension DeviceRepository {
             throw StorageError.missing(field: "credential_id", id: impossible)
         }
         return try await self.pool.withTransaction { [ids] connection in
-            let device = try await connection.query("SELECT id FROM devices WHERE id = $1 FOR UPDATE", [id])
-            guard !device.isEmpty else { return nil }
+            guard let old = try await Self.locked(id: id, connection) else { return nil }
             let found = try await connection.query(
                 "SELECT id FROM credentials WHERE id = ANY ($1::integer[]) ORDER BY id FOR KEY SHARE",
                 [ids]
@@ -40,28 +44,40 @@ extension DeviceRepository {
                 """,
                 [id, ids]
             )
-            return try await Self.setStatus(.provisioned, id: id, pollingInterval: pollingInterval, connection)
+            let new = try await Self.setStatus(.provisioned, id: id, pollingInterval: pollingInterval, connection)
+            try await AuditRepository.record(
+                AuditEvent(.deviceProvisioned, .device(new), AuditChanges(from: old, to: new)),
+                audit,
+                connection
+            )
+            return new
         }
     }
 
     /// Back to `discovered`, credentials removed. nil when there is no such device.
-    package func deprovision(id: Int) async throws -> Device? {
+    package func deprovision(id: Int, audit: AuditContext) async throws -> Device? {
         guard Int32(exactly: id) != nil else { return nil }
         return try await self.pool.withTransaction { connection in
-            let device = try await connection.query("SELECT id FROM devices WHERE id = $1 FOR UPDATE", [id])
-            guard !device.isEmpty else { return nil }
+            guard let old = try await Self.locked(id: id, connection) else { return nil }
             try await connection.query("DELETE FROM device_credentials WHERE device_id = $1", [id])
-            return try await Self.setStatus(.discovered, id: id, pollingInterval: nil, connection)
+            let new = try await Self.setStatus(.discovered, id: id, pollingInterval: nil, connection)
+            try await AuditRepository.record(
+                AuditEvent(.deviceDeprovisioned, .device(new), AuditChanges(from: old, to: new)),
+                audit,
+                connection
+            )
+            return new
         }
     }
 
+    /// - Parameter id: of a device that is locked.
     private static func setStatus(
         _ status: DeviceStatus,
         id: Int,
         pollingInterval: Int?,
         _ connection: PostgresConnection
-    ) async throws -> Device? {
-        try await connection.query(
+    ) async throws -> Device {
+        let rows = try await connection.query(
             """
             UPDATE devices SET status = $2, polling_interval = COALESCE($3, polling_interval),
                 consecutive_failures = 0, last_error_code = NULL, last_error_message = NULL, last_error_at = NULL,
@@ -70,7 +86,8 @@ extension DeviceRepository {
             RETURNING \(Self.columns)
             """,
             [id, status.rawValue, pollingInterval]
-        ).first.map(Self.device)
+        )
+        return try Self.device(rows[0])
     }
 }
 

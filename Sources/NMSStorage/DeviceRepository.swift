@@ -76,20 +76,25 @@ package struct DeviceRepository: Sendable {
     package init(pool: PostgresPool) { self.pool = pool }
 
     /// - Throws: ``StorageError/duplicate(field:value:)`` for `ip`.
-    package func create(_ device: NewDevice) async throws -> Device {
-        let rows = try await Self.mappingDuplicates(of: device.ip) {
-            try await self.pool.query(
-                """
-                INSERT INTO devices (ip, hostname, os, polling_interval) VALUES ($1, $2, $3, $4)
-                RETURNING \(Self.columns)
-                """,
-                [
-                    device.ip.description, device.hostname, device.os,
-                    device.pollingInterval ?? Device.defaultPollingInterval,
-                ]
-            )
+    package func create(_ device: NewDevice, audit: AuditContext) async throws -> Device {
+        try await Self.mappingDuplicates(of: device.ip) {
+            try await self.pool.withTransaction { connection in
+                let rows = try await connection.query(
+                    """
+                    INSERT INTO devices (ip, hostname, os, polling_interval) VALUES ($1, $2, $3, $4)
+                    RETURNING \(Self.columns)
+                    """,
+                    [
+                        device.ip.description, device.hostname, device.os,
+                        device.pollingInterval ?? Device.defaultPollingInterval,
+                    ]
+                )
+                let created = try Self.device(rows[0])
+                let event = AuditEvent(.deviceCreated, .device(created), AuditChanges(created: created))
+                try await AuditRepository.record(event, audit, connection)
+                return created
+            }
         }
-        return try Self.device(rows[0])
     }
 
     package func device(id: Int) async throws -> Device? {
@@ -141,33 +146,65 @@ package struct DeviceRepository: Sendable {
     }
 
     /// nil when there is no such device.
-    package func update(id: Int, _ changes: DeviceChanges) async throws -> Device? {
-        guard let id = Int32(exactly: id) else { return nil }
-        let rows = try await Self.mappingDuplicates(of: changes.ip) {
-            try await self.pool.query(
-                """
-                UPDATE devices SET
-                    ip = COALESCE($2, ip),
-                    hostname = CASE WHEN $3 THEN $4 ELSE hostname END,
-                    os = CASE WHEN $5 THEN $6 ELSE os END,
-                    polling_interval = COALESCE($7, polling_interval),
-                    updated_at = NOW()
-                WHERE id = $1
-                RETURNING \(Self.columns)
-                """,
-                [
-                    id, changes.ip?.description, changes.hostname != nil, changes.hostname ?? nil,
-                    changes.os != nil, changes.os ?? nil, changes.pollingInterval,
-                ]
-            )
+    package func update(id: Int, _ changes: DeviceChanges, audit: AuditContext) async throws -> Device? {
+        guard Int32(exactly: id) != nil else { return nil }
+        return try await Self.mappingDuplicates(of: changes.ip) {
+            try await self.pool.withTransaction { connection in
+                guard let old = try await Self.locked(id: id, connection) else { return nil }
+                let new = try await Self.store(changes, id: id, connection)
+                try await AuditRepository.record(
+                    AuditEvent(.deviceUpdated, .device(new), AuditChanges(from: old, to: new)),
+                    audit,
+                    connection
+                )
+                return new
+            }
         }
-        return try rows.first.map(Self.device)
     }
 
     /// Deletes the device and its metrics; false when there was none.
-    package func delete(id: Int) async throws -> Bool {
-        guard let id = Int32(exactly: id) else { return false }
-        return try await self.pool.query("DELETE FROM devices WHERE id = $1", [id]).affectedRows > 0
+    package func delete(id: Int, audit: AuditContext) async throws -> Bool {
+        guard Int32(exactly: id) != nil else { return false }
+        return try await self.pool.withTransaction { connection in
+            guard let old = try await Self.locked(id: id, connection) else { return false }
+            try await connection.query("DELETE FROM devices WHERE id = $1", [id])
+            let event = AuditEvent(.deviceDeleted, .device(old), AuditChanges(deleted: old))
+            try await AuditRepository.record(event, audit, connection)
+            return true
+        }
+    }
+
+    /// The device, which nobody else changes until the transaction ends; nil when there is none.
+    static func locked(id: Int, _ connection: PostgresConnection) async throws -> Device? {
+        try await connection.query("SELECT id FROM devices WHERE id = $1 FOR UPDATE", [id])
+        // In a statement of its own: the first may have waited, and knows other tables only as they were before.
+        return try await connection.query("SELECT \(Self.columns) FROM devices WHERE id = $1", [id])
+            .first.map(Self.device)
+    }
+
+    /// - Parameter id: of a device that is locked.
+    private static func store(
+        _ changes: DeviceChanges,
+        id: Int,
+        _ connection: PostgresConnection
+    ) async throws -> Device {
+        let rows = try await connection.query(
+            """
+            UPDATE devices SET
+                ip = COALESCE($2, ip),
+                hostname = CASE WHEN $3 THEN $4 ELSE hostname END,
+                os = CASE WHEN $5 THEN $6 ELSE os END,
+                polling_interval = COALESCE($7, polling_interval),
+                updated_at = NOW()
+            WHERE id = $1
+            RETURNING \(Self.columns)
+            """,
+            [
+                id, changes.ip?.description, changes.hostname != nil, changes.hostname ?? nil,
+                changes.os != nil, changes.os ?? nil, changes.pollingInterval,
+            ]
+        )
+        return try Self.device(rows[0])
     }
 
     // MARK: Rows

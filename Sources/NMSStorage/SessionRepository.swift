@@ -19,7 +19,14 @@ package struct SessionRepository: Sendable {
     package init(pool: PostgresPool) { self.pool = pool }
 
     /// Starts a session (a UUID) with its first refresh token.
-    package func create(userID: Int, tokenHash: String, expiresAt: Date) async throws -> String {
+    ///
+    /// - Parameter audit: of the user who signs in.
+    package func create(
+        userID: Int,
+        tokenHash: String,
+        expiresAt: Date,
+        audit: AuditContext
+    ) async throws -> String {
         try await self.pool.withTransaction { connection in
             let rows = try await connection.query(
                 "INSERT INTO sessions (user_id, expires_at) VALUES ($1, $2) RETURNING id",
@@ -27,6 +34,8 @@ package struct SessionRepository: Sendable {
             )
             let session: String = try rows[0].value("id")
             try await Self.insertToken(tokenHash, session: session, userID: userID, expiresAt: expiresAt, connection)
+            let event = AuditEvent(.sessionLogin, .session(id: session, username: audit.actor.name))
+            try await AuditRepository.record(event, audit, connection)
             return session
         }
     }
@@ -34,19 +43,22 @@ package struct SessionRepository: Sendable {
     /// Exchanges a token for its successor in one transaction.
     ///
     /// Of several that present the same token at once, one gets the successor; the others are reuse.
+    /// - Parameter audit: where the token came from; who presents a spent one has proven nothing.
     package func rotate(
         tokenHash: String,
         successorHash: String,
         successorExpiresAt: Date,
-        now: Date
+        now: Date,
+        audit: AuditContext
     ) async throws -> RefreshOutcome {
         try await self.pool.withTransaction { connection in
             let rows = try await connection.query(
                 """
                 SELECT refresh_tokens.session_id, refresh_tokens.rotated_at IS NOT NULL AS was_rotated,
                     refresh_tokens.expires_at > $2 AND sessions.revoked_at IS NULL AS is_alive, \
-                refresh_tokens.user_id
+                refresh_tokens.user_id, users.username
                 FROM refresh_tokens JOIN sessions ON sessions.id = refresh_tokens.session_id
+                JOIN users ON users.id = refresh_tokens.user_id
                 WHERE refresh_tokens.token_hash = $1
                 FOR UPDATE OF refresh_tokens
                 """,
@@ -56,6 +68,9 @@ package struct SessionRepository: Sendable {
             let session: String = try row.value("session_id")
             if try row.value("was_rotated") {
                 try await connection.query("UPDATE sessions SET revoked_at = $2 WHERE id = $1", [session, now])
+                let target = AuditTarget.session(id: session, username: try row.value("username"))
+                let event = AuditEvent(.sessionReuseDetected, target)
+                try await AuditRepository.record(event, audit.acting(as: .system), connection)
                 return .reused(sessionID: session)
             }
             let userID: Int = try row.value("user_id")
@@ -83,12 +98,19 @@ package struct SessionRepository: Sendable {
     }
 
     /// Ends one session. Idempotent.
-    package func revoke(sessionID: String) async throws {
+    ///
+    /// - Parameter audit: of the session's user.
+    package func revoke(sessionID: String, audit: AuditContext) async throws {
         guard UUID(uuidString: sessionID) != nil else { return }
-        try await self.pool.query(
-            "UPDATE sessions SET revoked_at = NOW() WHERE id = $1 AND revoked_at IS NULL",
-            [sessionID]
-        )
+        try await self.pool.withTransaction { connection in
+            let revoked = try await connection.query(
+                "UPDATE sessions SET revoked_at = NOW() WHERE id = $1 AND revoked_at IS NULL",
+                [sessionID]
+            )
+            guard revoked.affectedRows > 0 else { return }
+            let event = AuditEvent(.sessionLogout, .session(id: sessionID, username: audit.actor.name))
+            try await AuditRepository.record(event, audit, connection)
+        }
     }
 
     /// The user of a session that is alive; nil once it was revoked, expired or its user removed.

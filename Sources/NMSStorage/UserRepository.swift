@@ -31,18 +31,28 @@ package struct UserRepository: Sendable {
     package init(pool: PostgresPool) { self.pool = pool }
 
     /// - Throws: ``StorageError/duplicate(field:value:)`` for `username`.
-    package func create(username: String, passwordHash: String, role: Role) async throws -> User {
+    package func create(
+        username: String,
+        passwordHash: String,
+        role: Role,
+        audit: AuditContext
+    ) async throws -> User {
         do {
-            return try Self.user(
-                try await self.pool.query(Self.insertQuery, [username, passwordHash, role.rawValue])[0]
-            )
+            return try await self.pool.withTransaction { connection in
+                try await Self.insert([username, passwordHash, role.rawValue], audit, connection)
+            }
         } catch let error as PostgresError where error.sqlState == .uniqueViolation {
             throw StorageError.duplicate(field: "username", value: username)
         }
     }
 
     /// Creates the first user if there is none at all, under a lock; nil when there already was one.
-    package func createFirst(username: String, passwordHash: String, role: Role) async throws -> User? {
+    package func createFirst(
+        username: String,
+        passwordHash: String,
+        role: Role,
+        audit: AuditContext
+    ) async throws -> User? {
         try await self.pool.withTransaction { connection in
             try await connection.query(
                 "SELECT pg_advisory_xact_lock($1)",
@@ -50,9 +60,7 @@ package struct UserRepository: Sendable {
             )
             let existing = try await connection.query("SELECT EXISTS (SELECT 1 FROM users) AS found")
             if try existing[0].value("found") { return nil }
-            return try Self.user(
-                try await connection.query(Self.insertQuery, [username, passwordHash, role.rawValue])[0]
-            )
+            return try await Self.insert([username, passwordHash, role.rawValue], audit, connection)
         }
     }
 
@@ -78,34 +86,60 @@ package struct UserRepository: Sendable {
     }
 
     /// Sets the hash and ends every session of the user; false when there is no such user.
-    package func setPassword(username: String, passwordHash: String) async throws -> Bool {
+    package func setPassword(username: String, passwordHash: String, audit: AuditContext) async throws -> Bool {
         try await self.pool.withTransaction { connection in
             let rows = try await connection.query(
                 """
                 UPDATE users SET password_hash = $2, updated_at = NOW() WHERE lower(username) = lower($1)
-                RETURNING id
+                RETURNING \(Self.columns)
                 """,
                 [username, passwordHash]
             )
-            guard let id: Int = try rows.first?.value("id") else { return false }
+            guard let user = try rows.first.map(Self.user) else { return false }
             try await connection.query(
                 "UPDATE sessions SET revoked_at = NOW() WHERE user_id = $1 AND revoked_at IS NULL",
-                [id]
+                [user.id]
             )
+            let target = AuditTarget.user(id: user.id, username: user.username)
+            let event = AuditEvent(.userPasswordChanged, target, AuditChanges().withSecret("password"))
+            try await AuditRepository.record(event, audit, connection)
             return true
         }
     }
 
     /// Removes the user and every session; false when there is none.
-    package func remove(username: String) async throws -> Bool {
-        try await self.pool.query("DELETE FROM users WHERE lower(username) = lower($1)", [username]).affectedRows > 0
+    package func remove(username: String, audit: AuditContext) async throws -> Bool {
+        try await self.pool.withTransaction { connection in
+            let rows = try await connection.query(
+                "DELETE FROM users WHERE lower(username) = lower($1) RETURNING \(Self.columns)",
+                [username]
+            )
+            guard let user = try rows.first.map(Self.user) else { return false }
+            let target = AuditTarget.user(id: user.id, username: user.username)
+            let event = AuditEvent(.userRemoved, target, AuditChanges(deleted: user))
+            try await AuditRepository.record(event, audit, connection)
+            return true
+        }
     }
 
     static let columns = "id, username, password_hash, role, created_at, updated_at"
 
-    private static let insertQuery = """
-        INSERT INTO users (username, password_hash, role) VALUES ($1, $2, $3) RETURNING \(Self.columns)
-        """
+    /// - Parameter values: name, password's hash and role.
+    private static func insert(
+        _ values: [String],
+        _ audit: AuditContext,
+        _ connection: PostgresConnection
+    ) async throws -> User {
+        let rows = try await connection.query(
+            "INSERT INTO users (username, password_hash, role) VALUES ($1, $2, $3) RETURNING \(Self.columns)",
+            values
+        )
+        let user = try Self.user(rows[0])
+        let target = AuditTarget.user(id: user.id, username: user.username)
+        let event = AuditEvent(.userCreated, target, AuditChanges(created: user))
+        try await AuditRepository.record(event, audit, connection)
+        return user
+    }
 
     static func user(_ row: PostgresRow) throws -> User {
         User(

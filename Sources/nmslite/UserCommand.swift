@@ -1,5 +1,6 @@
 import ArgumentParser
 import Bcrypt
+import Foundation
 import Logging
 import NMSCore
 import NMSRuntime
@@ -42,7 +43,12 @@ struct UserCommand: ParsableCommand {
                     )
                 }
                 do {
-                    let user = try await users.create(username: name, passwordHash: hash, role: role)
+                    let user = try await users.create(
+                        username: name,
+                        passwordHash: hash,
+                        role: role,
+                        audit: UserCommand.audit
+                    )
                     print("added \(user.username) (\(user.role.rawValue))")
                 } catch StorageError.duplicate {
                     throw CommandError(
@@ -66,7 +72,13 @@ struct UserCommand: ParsableCommand {
             let password = try PasswordInput.readNew()
             let hash = try await PasswordHasher(cost: configuration.auth.bcryptCost).hash(password.exposed)
             try await UserCommand.withUsers(configuration) { users in
-                guard try await users.setPassword(username: name, passwordHash: hash) else {
+                guard
+                    try await users.setPassword(
+                        username: name,
+                        passwordHash: hash,
+                        audit: UserCommand.audit
+                    )
+                else {
                     throw CommandError("there is no user named \(name)")
                 }
                 print("changed the password of \(name)")
@@ -95,13 +107,16 @@ struct UserCommand: ParsableCommand {
         func run(_ configuration: Configuration, warnings: [String]) async throws {
             let name = self.name
             try await UserCommand.withUsers(configuration) { users in
-                guard try await users.remove(username: name) else {
+                guard try await users.remove(username: name, audit: UserCommand.audit) else {
                     throw CommandError("there is no user named \(name)")
                 }
                 print("removed \(name)")
             }
         }
     }
+
+    /// Who changes users here: the account of the operating system.
+    private static var audit: AuditContext { AuditContext(actor: .commandLine(account: NSUserName())) }
 
     /// On a schema that is up to date.
     private static func withUsers(

@@ -48,10 +48,12 @@ import Testing
             #expect(try await credentials.decrypted(id: created.id)?.password.exposed == "pässword\n'\\")
             #expect(try await credentials.update(id: 999, changes) == nil)
             #expect(try await credentials.decrypted(id: 999) == nil)
-            let page = try await credentials.list(limit: 10, offset: 0)
+            var filter = CredentialFilter()
+            let page = try await credentials.list(filter)
             #expect(page.items == [updated])
             #expect(page.total == 1)
-            #expect(try await credentials.list(limit: 10, offset: 1).items.isEmpty)
+            filter.offset = 1
+            #expect(try await credentials.list(filter).items.isEmpty)
         }
     }
 

@@ -25,11 +25,14 @@ package final class AuthService: Sendable {
 
     private let users: UserRepository
     private let sessions: SessionRepository
+    private let audit: AuditRepository
     private let hasher: PasswordHasher
     private let tokens: AccessTokens
     private let refreshLifetime: Duration
     private let throttle: Mutex<LoginThrottle>
+    private let auditedFailures = Mutex(AuditedFailures())
     private let alive: TTLCache<String, User>
+    private let signIns: SignInMetrics
     private let clocks: APIClocks
     private let logger: Logger
     /// What the password is checked against when the user is unknown, so that both take the same time.
@@ -38,19 +41,23 @@ package final class AuthService: Sendable {
     package init(
         users: UserRepository,
         sessions: SessionRepository,
+        audit: AuditRepository,
         hasher: PasswordHasher,
         tokens: AccessTokens,
         refreshLifetime: Duration,
         throttleLimits: LoginThrottle.Limits = .init(),
+        signIns: SignInMetrics = SignInMetrics(),
         clocks: APIClocks = APIClocks(),
         logger: Logger
     ) async throws {
         self.users = users
         self.sessions = sessions
+        self.audit = audit
         self.hasher = hasher
         self.tokens = tokens
         self.refreshLifetime = refreshLifetime
         self.throttle = Mutex(LoginThrottle(limits: throttleLimits))
+        self.signIns = signIns
         self.alive = TTLCache(ttl: Self.sessionCacheTTL, now: clocks.monotonic)
         self.clocks = clocks
         self.logger = logger
@@ -59,15 +66,23 @@ package final class AuthService: Sendable {
 
     /// Checks a password and starts a session.
     ///
-    /// - Parameter address: the client's, for the throttle.
+    /// - Parameters:
+    ///   - address: the client's, for the throttle.
+    ///   - origin: where the request comes from.
     /// - Throws: ``ServiceError``: unauthorized (the same for an unknown user and a wrong password), rateLimited,
     ///   validationError for a password that bcrypt can't take.
-    package func login(username: String, password: Secret, address: String) async throws -> TokenPair {
+    package func login(
+        username: String,
+        password: Secret,
+        address: String,
+        origin: AuditContext
+    ) async throws -> TokenPair {
         if let refusal = PasswordHasher.refusal(of: password.exposed) {
             throw ServiceError.invalid("password", "password can't be used: \(refusal)")
         }
         let key = username.lowercased()
         if let wait = self.throttle.withLock({ $0.begin(user: key, address: address, now: self.clocks.monotonic()) }) {
+            self.signIns.login(.throttled)
             throw ServiceError(
                 .rateLimited,
                 "Too many failed logins; try again later",
@@ -88,18 +103,22 @@ package final class AuthService: Sendable {
             throw ServiceError(.serviceUnavailable, "Too many logins at once; try again", retryAfter: 1)
         }
         guard let user, succeeded == true else {
+            self.signIns.login(.failure)
             self.logger.notice(
                 "login failed",
                 metadata: ["username": "\(EchoedValue.shortened(username))", "address": "\(address)"]
             )
+            try await self.recordFailure(username: key, user: user, address: address, origin: origin)
             throw ServiceError(.unauthorized, "Wrong username or password")
         }
         let refreshToken = RefreshToken.random()
         let sessionID = try await self.sessions.create(
             userID: user.id,
             tokenHash: refreshToken.hash,
-            expiresAt: self.refreshExpiry()
+            expiresAt: self.refreshExpiry(),
+            audit: origin.acting(as: AuditActor(user))
         )
+        self.signIns.login(.success)
         self.logger.info(
             "login",
             metadata: ["username": "\(user.username)", "address": "\(address)", "session": "\(sessionID)"]
@@ -108,21 +127,29 @@ package final class AuthService: Sendable {
     }
 
     /// Exchanges a refresh token for a new pair; presenting a spent one ends its whole session.
-    package func refresh(_ text: String) async throws -> TokenPair {
+    package func refresh(_ text: String, origin: AuditContext) async throws -> TokenPair {
         let refused = ServiceError(.unauthorized, "The refresh token is invalid, expired or used already; log in again")
-        guard let token = RefreshToken(text) else { throw refused }
+        guard let token = RefreshToken(text) else {
+            self.signIns.refresh(.failure)
+            throw refused
+        }
         let successor = RefreshToken.random()
         let outcome = try await self.sessions.rotate(
             tokenHash: token.hash,
             successorHash: successor.hash,
             successorExpiresAt: self.refreshExpiry(),
-            now: self.clocks.wall()
+            now: self.clocks.wall(),
+            audit: origin
         )
         switch outcome {
         case .rotated(let sessionID, let user):
+            self.signIns.refresh(.success)
             return try await self.pair(user: user, sessionID: sessionID, refreshToken: successor)
-        case .invalid: throw refused
+        case .invalid:
+            self.signIns.refresh(.failure)
+            throw refused
         case .reused(let sessionID):
+            self.signIns.refresh(.reused)
             self.alive.invalidate(sessionID)
             self.logger.warning(
                 "a refresh token was used twice; its session is revoked",
@@ -134,8 +161,8 @@ package final class AuthService: Sendable {
 
     /// Ends the caller's session: its refresh token at once, its access tokens here at once and elsewhere within
     /// ``sessionCacheTTL``.
-    package func logout(_ principal: Principal) async throws {
-        try await self.sessions.revoke(sessionID: principal.sessionID)
+    package func logout(_ principal: Principal, audit: AuditContext) async throws {
+        try await self.sessions.revoke(sessionID: principal.sessionID, audit: audit)
         self.alive.invalidate(principal.sessionID)
         self.logger.info(
             "logout",
@@ -157,6 +184,9 @@ package final class AuthService: Sendable {
         return Principal(userID: user.id, username: user.username, role: user.role, sessionID: claims.sid)
     }
 
+    /// Look-ups of sessions answered from memory and not, since the start.
+    var cacheStatistics: (hits: UInt64, misses: UInt64) { self.alive.statistics }
+
     /// Forgets what has expired; called by the background clean-up.
     func removeExpired() {
         self.alive.removeExpired()
@@ -166,6 +196,32 @@ package final class AuthService: Sendable {
     /// Deletes sessions that ended by themselves.
     func removeExpiredSessions() async throws {
         _ = try await self.sessions.removeExpired(now: self.clocks.wall())
+    }
+
+    /// Writes the failed logins that were only counted so far, once their time has come.
+    func recordCountedFailures() async throws {
+        for summary in self.auditedFailures.withLock({ $0.takeEnded(now: self.clocks.monotonic()) }) {
+            let context = AuditContext(actor: .anonymous, remoteAddress: summary.address)
+            try await self.audit.record(Self.event(summary), context)
+        }
+    }
+
+    private func recordFailure(username: String, user: User?, address: String, origin: AuditContext) async throws {
+        let known = user.map { AuditedFailures.User(id: $0.id, username: $0.username) }
+        let due = self.auditedFailures.withLock {
+            $0.note(username: username, user: known, address: address, now: self.clocks.monotonic())
+        }
+        guard let due else { return }
+        try await self.audit.record(Self.event(due), origin)
+    }
+
+    private static func event(_ failures: AuditedFailures.Summary) -> AuditEvent {
+        let target = failures.user.map { AuditTarget.user(id: $0.id, username: $0.username) }
+        return AuditEvent(
+            .sessionLoginFailed,
+            target ?? .unknownUser,
+            AuditChanges(["attempts": .integer(failures.attempts)])
+        )
     }
 
     private func refreshExpiry() -> Date {

@@ -11,8 +11,8 @@ package struct CredentialService: Sendable {
         self.announcer = announcer
     }
 
-    func create(_ request: CreateCredentialRequest) async throws -> Credential {
-        try await self.credentials.create(request.new)
+    func create(_ request: CreateCredentialRequest, audit: AuditContext) async throws -> Credential {
+        try await self.credentials.create(request.new, audit: audit)
     }
 
     func credential(id: Int) async throws -> Credential {
@@ -22,14 +22,19 @@ package struct CredentialService: Sendable {
         return credential
     }
 
-    func list(limit: Int, offset: Int) async throws -> Page<Credential> {
-        try await self.credentials.list(limit: limit, offset: offset)
+    func list(_ filter: CredentialFilter) async throws -> Page<Credential> {
+        try await self.credentials.list(filter)
     }
 
-    func update(id: Int, _ request: UpdateCredentialRequest, by principal: Principal) async throws -> Credential {
+    func update(
+        id: Int,
+        _ request: UpdateCredentialRequest,
+        by principal: Principal,
+        audit: AuditContext
+    ) async throws -> Credential {
         if request.isEmpty { return try await self.credential(id: id) }
         let changes = request.changes
-        let updated = try await self.credentials.update(id: id, changes) { current in
+        let updated = try await self.credentials.update(id: id, changes, audit: audit) { current in
             try CredentialLimits.check(
                 type: changes.type ?? current.type,
                 username: changes.username ?? current.username,
@@ -43,13 +48,15 @@ package struct CredentialService: Sendable {
         return updated
     }
 
-    func delete(id: Int) async throws {
-        guard try await self.credentials.delete(id: id) else { throw ServiceError.notFound("Credential", id: id) }
+    func delete(id: Int, audit: AuditContext) async throws {
+        guard try await self.credentials.delete(id: id, audit: audit) else {
+            throw ServiceError.notFound("Credential", id: id)
+        }
         await self.announcer.announce(DeviceEvent(.credentialUpdated, credentialID: id))
     }
 
-    func resume(id: Int) async throws -> Credential {
-        guard let credential = try await self.credentials.resume(id: id) else {
+    func resume(id: Int, audit: AuditContext) async throws -> Credential {
+        guard let credential = try await self.credentials.resume(id: id, audit: audit) else {
             throw ServiceError.notFound("Credential", id: id)
         }
         await self.announcer.announce(DeviceEvent(.credentialUpdated, credentialID: id))

@@ -11,6 +11,7 @@ package final class DeviceService: Sendable {
 
     private let devices: DeviceRepository
     private let credentials: CredentialRepository
+    private let audit: AuditRepository
     private let jobs: any PollJobPublisher
     private let announcer: EventAnnouncer
     private let targets: TargetPolicy
@@ -25,6 +26,7 @@ package final class DeviceService: Sendable {
     package init(
         devices: DeviceRepository,
         credentials: CredentialRepository,
+        audit: AuditRepository,
         jobs: any PollJobPublisher,
         announcer: EventAnnouncer,
         targets: TargetPolicy,
@@ -34,6 +36,7 @@ package final class DeviceService: Sendable {
     ) {
         self.devices = devices
         self.credentials = credentials
+        self.audit = audit
         self.jobs = jobs
         self.announcer = announcer
         self.targets = targets
@@ -43,11 +46,11 @@ package final class DeviceService: Sendable {
         self.logger = logger
     }
 
-    func create(_ request: CreateDeviceRequest) async throws -> Device {
+    func create(_ request: CreateDeviceRequest, audit: AuditContext) async throws -> Device {
         var new = request.new
         try self.checkPolicy(new.ip)
         new.pollingInterval = new.pollingInterval ?? self.defaultInterval
-        let device = try await self.devices.create(new)
+        let device = try await self.devices.create(new, audit: audit)
         await self.changed(.deviceUpdated, device.id)
         return device
     }
@@ -64,7 +67,7 @@ package final class DeviceService: Sendable {
 
     func list(_ filter: DeviceFilter) async throws -> Page<Device> { try await self.devices.list(filter) }
 
-    func update(id: Int, _ request: UpdateDeviceRequest) async throws -> Device {
+    func update(id: Int, _ request: UpdateDeviceRequest, audit: AuditContext) async throws -> Device {
         let current = try await self.stored(id: id)
         if request.isEmpty { return current }
         if let ip = request.changes.ip {
@@ -72,37 +75,38 @@ package final class DeviceService: Sendable {
             // Else an operator could lead a stored password to another host by moving the device there.
             _ = try await self.permitted(current.credentialIDs, field: "ip", for: ip)
         }
-        guard let device = try await self.devices.update(id: id, request.changes) else {
+        guard let device = try await self.devices.update(id: id, request.changes, audit: audit) else {
             throw ServiceError.notFound("Device", id: id)
         }
         await self.changed(.deviceUpdated, id)
         return device
     }
 
-    func delete(id: Int) async throws {
-        guard try await self.devices.delete(id: id) else { throw ServiceError.notFound("Device", id: id) }
+    func delete(id: Int, audit: AuditContext) async throws {
+        guard try await self.devices.delete(id: id, audit: audit) else { throw ServiceError.notFound("Device", id: id) }
         await self.changed(.deviceDeleted, id)
     }
 
     /// Starts monitoring, or replaces the choice of credentials, and asks for the first poll at once.
-    func provision(id: Int, _ request: ProvisionRequest) async throws -> Device {
+    func provision(id: Int, _ request: ProvisionRequest, audit: AuditContext) async throws -> Device {
         let ip = try self.address(of: try await self.stored(id: id))
         try self.checkPolicy(ip)
         try await self.permitted(request.credentialIDs, field: request.field, for: ip)
         let provisioned = try await self.devices.provision(
             id: id,
             credentialIDs: request.credentialIDs,
-            pollingInterval: request.pollingInterval
+            pollingInterval: request.pollingInterval,
+            audit: audit
         )
         guard let device = provisioned else { throw ServiceError.notFound("Device", id: id) }
         await self.changed(.deviceUpdated, id)
-        _ = try await self.publishPoll(of: device)
+        try await self.publish(try self.job(for: device))
         return device
     }
 
     /// Ends monitoring: back to `discovered`; jobs that are queued do nothing.
-    func deprovision(id: Int) async throws -> Device {
-        guard let device = try await self.devices.deprovision(id: id) else {
+    func deprovision(id: Int, audit: AuditContext) async throws -> Device {
+        guard let device = try await self.devices.deprovision(id: id, audit: audit) else {
             throw ServiceError.notFound("Device", id: id)
         }
         await self.changed(.deviceUpdated, id)
@@ -110,13 +114,20 @@ package final class DeviceService: Sendable {
     }
 
     /// Asks for a poll outside the schedule; returns the job's id.
-    func poll(id: Int) async throws -> String {
+    func poll(id: Int, audit: AuditContext) async throws -> String {
         let device = try await self.stored(id: id)
         guard device.status != .discovered, !device.credentialIDs.isEmpty else {
             throw ServiceError(.conflict, "Device \(id) is not provisioned; provision it before polling")
         }
         try self.checkPolicy(try self.address(of: device))
-        return try await self.publishPoll(of: device)
+        let job = try self.job(for: device)
+        let event = AuditEvent(
+            .devicePollRequested,
+            .device(device),
+            AuditChanges(["job_id": .text(job.jobID)])
+        )
+        try await self.audit.recording(event, audit) { try await self.publish(job) }
+        return job.jobID
     }
 
     /// Takes note of an event of this or another instance.
@@ -133,6 +144,8 @@ package final class DeviceService: Sendable {
     func forgetAll() { self.cache.invalidateAll() }
 
     func removeExpired() { self.cache.removeExpired() }
+
+    var cacheStatistics: (hits: UInt64, misses: UInt64) { self.cache.statistics }
 
     /// The row itself: decisions are never taken on a cached one.
     private func stored(id: Int) async throws -> Device {
@@ -164,11 +177,12 @@ package final class DeviceService: Sendable {
         }
     }
 
-    private func publishPoll(of device: Device) async throws -> String {
+    /// A poll outside the schedule, with the credential that is first.
+    private func job(for device: Device) throws -> PollJob {
         guard let credentialID = device.credentialIDs.first else {
             throw ServiceError(.conflict, "Device \(device.id) has no credential; provision it again")
         }
-        let job = PollJob(
+        return PollJob(
             jobID: UUID().uuidString.lowercased(),
             deviceID: device.id,
             credentialID: credentialID,
@@ -176,16 +190,18 @@ package final class DeviceService: Sendable {
             interval: device.pollingInterval,
             manual: true
         )
+    }
+
+    private func publish(_ job: PollJob) async throws {
         do {
             try await self.jobs.publish(job)
         } catch {
             self.logger.error(
                 "poll job not published",
-                metadata: ["device": "\(device.id)", "job": "\(job.jobID)", "error": "\(error)"]
+                metadata: ["device": "\(job.deviceID)", "job": "\(job.jobID)", "error": "\(error)"]
             )
             throw ServiceError(.serviceUnavailable, "The queue does not take poll jobs now; try again", retryAfter: 5)
         }
-        return job.jobID
     }
 
     private func changed(_ kind: DeviceEvent.Kind, _ id: Int) async {
