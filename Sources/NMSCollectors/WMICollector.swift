@@ -15,7 +15,7 @@ package final class WMICollector: WindowsCollector {
     package let name = "wmi"
     package let limits: WindowsCollectorLimits
     package let sessions: WarmSessions<WMIConnection>
-    private let connector: WMIConnector
+    let connector: WMIConnector
 
     package init(limits: WindowsCollectorLimits, eventLoopGroup: any EventLoopGroup) {
         self.limits = limits
@@ -33,11 +33,11 @@ package final class WMICollector: WindowsCollector {
         to target: CollectorTarget,
         deadline: ContinuousClock.Instant
     ) async throws(WMIError) -> WMIConnection {
-        let endpoint = WMIEndpoint(
-            address: target.address.description,
-            port: target.credential.credential.effectivePort
-        )
-        return try await self.connector.connect(to: endpoint, deadline: deadline)
+        try await self.connector.connect(to: self.endpoint(target), deadline: deadline)
+    }
+
+    func endpoint(_ target: CollectorTarget) -> WMIEndpoint {
+        WMIEndpoint(address: target.address.description, port: target.credential.credential.effectivePort)
     }
 
     package func prepareSignIn(

@@ -12,6 +12,7 @@ package final class WinRMCollector: WindowsCollector {
     package let sessions: WarmSessions<WinRMConnection>
     private let caFile: String?
     private let connector: WinRMConnector
+    let eventLoopGroup: any EventLoopGroup
 
     /// - Parameter caFile: PEM file of authorities to trust beside the system's; `winrm.ca_file`.
     package init(caFile: String? = nil, limits: WindowsCollectorLimits, eventLoopGroup: any EventLoopGroup) {
@@ -19,6 +20,7 @@ package final class WinRMCollector: WindowsCollector {
         self.sessions = WarmSessions(budget: limits.idleConnections)
         self.caFile = caFile
         self.connector = WinRMConnector(group: eventLoopGroup)
+        self.eventLoopGroup = eventLoopGroup
     }
 
     package func supports(_ type: CredentialType) -> Bool {
@@ -66,7 +68,7 @@ package final class WinRMCollector: WindowsCollector {
         TransportFailure(error, at: self.endpoint(target))
     }
 
-    private func endpoint(_ target: CollectorTarget) -> WinRMEndpoint {
+    func endpoint(_ target: CollectorTarget) -> WinRMEndpoint {
         let credential = target.credential.credential
         let tls = TLSSettings(
             verification: TLSSettings.Verification(credential.tlsVerify),

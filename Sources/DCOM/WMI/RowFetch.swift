@@ -12,6 +12,9 @@ struct RowFetch {
     /// The share of the time left that the host may use, so that its own time-out arrives before ours and the
     /// connection stays usable.
     private static let hostShare = 0.9
+    /// The shortest time in milliseconds for which a host is asked again. With less, what is left beside the host's share
+    /// no longer covers the way there and back, and the answer would find the connection closed.
+    private static let shortestRepetition = 200.0
 
     init(limits: WMILimits, flag: CancellationFlag, causality: GUID, deadline: ContinuousClock.Instant) {
         self.limits = limits
@@ -24,7 +27,7 @@ struct RowFetch {
     func hostTimeout(at now: ContinuousClock.Instant) throws(WMIError) -> UInt32 {
         if self.flag.isCancelled { throw .cancelled(.fetching) }
         let remaining = now.duration(to: self.deadline) / .milliseconds(1) * Self.hostShare
-        guard remaining >= 1 else { throw .timedOut(.fetching) }
+        guard remaining >= (self.requests == 0 ? 1 : Self.shortestRepetition) else { throw .timedOut(.fetching) }
         return UInt32(min(remaining, Double(Int32.max)))
     }
 

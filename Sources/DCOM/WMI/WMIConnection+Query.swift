@@ -223,7 +223,7 @@ extension WMIConnection {
 
     // MARK: - Namespaces
 
-    private func openNamespace(
+    func openNamespace(
         _ namespace: String,
         deadline: ContinuousClock.Instant
     ) async throws(WMIError) -> StandardReference {

@@ -132,18 +132,21 @@ package final class WinRMConnector: Sendable {
         let pipeline = channel.pipeline.syncOperations
         try pipeline.addHandler(ByteCounter(status: status))
         if let context {
-            // Only a name may be sent as SNI; most hosts are addressed by number and have one certificate anyway.
-            let name = endpoint.tls?.expectedNames.first { PeerCertificate.addressBytes($0) == nil && !$0.isEmpty }
-            let tls: NIOSSLClientHandler
-            do {
-                tls = try NIOSSLClientHandler(context: context, serverHostname: name)
-            } catch {
-                // Not every name that a certificate may carry can be sent.
-                tls = try NIOSSLClientHandler(context: context, serverHostname: nil)
-            }
-            try pipeline.addHandler(tls)
+            try pipeline.addHandler(Self.tlsHandler(context, endpoint))
         }
         try pipeline.addHTTPClientHandlers(leftOverBytesStrategy: .dropBytes)
         try pipeline.addHandler(handler)
+    }
+
+    /// - Throws: what the TLS library thinks of the context.
+    static func tlsHandler(_ context: NIOSSLContext, _ endpoint: WinRMEndpoint) throws -> NIOSSLClientHandler {
+        // Only a name may be sent as SNI; most hosts are addressed by number and have one certificate anyway.
+        let name = endpoint.tls?.expectedNames.first { PeerCertificate.addressBytes($0) == nil && !$0.isEmpty }
+        do {
+            return try NIOSSLClientHandler(context: context, serverHostname: name)
+        } catch {
+            // Not every name that a certificate may carry can be sent.
+            return try NIOSSLClientHandler(context: context, serverHostname: nil)
+        }
     }
 }

@@ -129,6 +129,11 @@ import Testing
         let fetch = RowFetch(limits: WMILimits(), flag: flag, causality: .null, deadline: now + .seconds(10))
         #expect(try fetch.hostTimeout(at: now) == 9000)
         #expect(throws: WMIError.self) { try fetch.hostTimeout(at: now + .seconds(10)) }
+        // Asking again needs room for the way there and back.
+        var repeated = fetch
+        try repeated.add(rows: 0, bytes: 0)
+        #expect(try fetch.hostTimeout(at: now + .milliseconds(9_900)) == 90)
+        #expect(throws: WMIError.self) { try repeated.hostTimeout(at: now + .milliseconds(9_900)) }
         let endless = RowFetch(limits: WMILimits(), flag: flag, causality: .null, deadline: now + .seconds(1e9))
         // Never WBEM_INFINITE.
         #expect(try endless.hostTimeout(at: now) == UInt32(Int32.max))
