@@ -30,7 +30,7 @@ package struct SimulatorConfiguration: Sendable {
         package init() {}
     }
 
-    /// Consecutive addresses, one for each host.
+    /// One for each host.
     package var addresses: AddressRange
     package var user = "Administrator"
     package var password: String
@@ -42,6 +42,8 @@ package struct SimulatorConfiguration: Sendable {
     package var httpsPort: Int? = 5_986
     /// Port of the DCOM resolver, as ``httpPort``; Windows' own is 135, which needs root. Nil for hosts without DCOM.
     package var resolverPort: Int?
+    /// Port of SMB, which only decoys have; nil for none.
+    package var smbPort: Int?
     /// Where hosts begin to look for the port of their DCOM objects; IANA's dynamic ports begin at 49,152.
     package var firstDynamicPort = 49_152
     /// What hosts forgive clients that leave objects behind.

@@ -32,6 +32,9 @@ struct Winsim: AsyncParsableCommand {
     @Option(help: "The first host's address.")
     var baseAddress = "127.1.0.1"
 
+    @Option(help: "From one host's address to the next; more than 1 leaves addresses without a host in between.")
+    var addressStep = 1
+
     @Option(help: "The user that may log in.")
     var user = "Administrator"
 
@@ -49,6 +52,9 @@ struct Winsim: AsyncParsableCommand {
 
     @Option(help: "Port of the DCOM resolver, for WMI; 135 needs root; 0 for no DCOM.")
     var epmPort = 135
+
+    @Option(help: "Port of SMB, which hosts with the fault samba_only have and no others; 445 needs root; 0 for none.")
+    var smbPort = 445
 
     @Option(help: "Port of the truth endpoint on 127.0.0.1; 0 for none.")
     var truthPort = 9_099
@@ -105,7 +111,8 @@ struct Winsim: AsyncParsableCommand {
             throw ValidationError("--base-address: \(self.baseAddress) is no IPv4 address")
         }
         guard self.hosts > 0 else { throw ValidationError("--hosts: \(self.hosts) must be 1 or more") }
-        guard let addresses = AddressRange(base: base, count: self.hosts) else {
+        guard self.addressStep > 0 else { throw ValidationError("--address-step must be 1 or more") }
+        guard let addresses = AddressRange(base: base, count: self.hosts, step: self.addressStep) else {
             throw ValidationError("--hosts: \(self.hosts) hosts do not fit from \(base) on")
         }
         let environment = ProcessInfo.processInfo.environment[Self.passwordVariable]
@@ -128,6 +135,7 @@ struct Winsim: AsyncParsableCommand {
         configuration.httpPort = try Self.port(self.winrmPort, "--winrm-port")
         configuration.httpsPort = try Self.port(self.winrmsPort, "--winrms-port")
         configuration.resolverPort = try Self.port(self.epmPort, "--epm-port")
+        configuration.smbPort = try Self.port(self.smbPort, "--smb-port")
         configuration.truthPort = try Self.port(self.truthPort, "--truth-port")
         configuration.service.offersBasic = self.basic
         configuration.service.offersNegotiate = !self.noNegotiate

@@ -224,8 +224,33 @@ private struct Fields {
         case "timed_out_first": return .timedOutFirst
         case "pings_denied": return .pingsDenied
         case "single_interface": return .singleInterface
-        default: throw FaultFile.Failure(entry: self.entry, "there is no fault \(name)")
+        default: return try self.discoveryKind(name)
         }
+    }
+
+    private mutating func discoveryKind(_ name: String) throws -> FaultKind {
+        switch name {
+        case "ports_closed": return .portsClosed(try self.ports())
+        case "ports_silent": return .portsSilent(try self.ports())
+        default:
+            guard let decoy = Decoy(rawValue: name) else {
+                throw FaultFile.Failure(entry: self.entry, "there is no fault \(name)")
+            }
+            return .decoy(decoy)
+        }
+    }
+
+    /// A list with commas.
+    private mutating func ports() throws -> Set<HostPort> {
+        guard let text = try self.text("ports") else { return [.winrm] }
+        return try Set(
+            text.split(separator: ",").map { part in
+                guard let port = HostPort(rawValue: part.filter { !$0.isWhitespace }), port != .smb else {
+                    throw FaultFile.Failure(entry: self.entry, "ports: \(text) is no list of winrm, winrms and dcom")
+                }
+                return port
+            }
+        )
     }
 
     private mutating func stalled() throws -> FaultKind {

@@ -71,6 +71,12 @@ package enum FaultKind: Sendable, Hashable {
     case pingsDenied
     /// A bind accepts the first interface that it offers, and leaves the others to alter_context.
     case singleInterface
+    /// Nobody listens at some ports.
+    case portsClosed(Set<HostPort>)
+    /// Nothing comes back from some ports, not even a refusal.
+    case portsSilent(Set<HostPort>)
+    /// The host is no Windows machine.
+    case decoy(Decoy)
 
     /// The name in a fault file.
     package var name: String {
@@ -112,13 +118,16 @@ package enum FaultKind: Sendable, Hashable {
         case .timedOutFirst: "timed_out_first"
         case .pingsDenied: "pings_denied"
         case .singleInterface: "single_interface"
+        case .portsClosed: "ports_closed"
+        case .portsSilent: "ports_silent"
+        case .decoy(let decoy): decoy.rawValue
         }
     }
 
     /// Whether the listener must be closed or connections cut when the fault starts.
     var concernsListener: Bool {
         switch self {
-        case .refused, .reboot: true
+        case .refused, .reboot, .portsClosed, .portsSilent, .decoy: true
         default: false
         }
     }
@@ -164,6 +173,9 @@ struct ActiveFaults: Sendable {
     }
 
     func contains(_ kind: FaultKind) -> Bool { self.kinds.contains(kind) }
+
+    /// What the host is instead of a Windows machine.
+    var decoy: Decoy? { self.first { if case .decoy(let decoy) = $0 { decoy } else { nil } } }
 
     /// Seconds by which an answer about a class comes late.
     func delay(for wmiClass: String?) -> Double {

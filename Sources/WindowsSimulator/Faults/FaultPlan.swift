@@ -72,6 +72,21 @@ struct FaultPlan: Sendable {
         }
     }
 
+    /// How a host's port answers connects.
+    func mode(of port: HostPort, at host: Int, _ time: FileTime) -> PortMode {
+        if self.isDown(host, at: time) { return .closed }
+        var mode: PortMode = port == .smb ? .closed : .open
+        for fault in self.byHost[host] ?? [] where fault.isActive(at: time) {
+            switch fault.kind {
+            case .decoy(let decoy): mode = decoy.openPorts.contains(port) ? .open : .closed
+            case .portsClosed(let ports) where ports.contains(port): return .closed
+            case .portsSilent(let ports) where ports.contains(port): return .silent
+            default: break
+            }
+        }
+        return mode
+    }
+
     /// Reboots of a host that began after one instant and not after another.
     func reboots(of host: Int, after start: FileTime, until end: FileTime) -> Bool {
         (self.byHost[host] ?? []).contains { fault in

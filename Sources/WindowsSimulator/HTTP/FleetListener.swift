@@ -15,6 +15,9 @@ final class FleetListener: Sendable {
     /// Object ports of hosts lie so far apart at the most, if all are free.
     private static let objectPortSpread = 64
     private static let lastPort = 65_535
+    /// A queue of length 0 takes one connection; one more, in case it takes two.
+    private static let fillers = 2
+    private static let fillingTime = TimeAmount.milliseconds(200)
 
     /// What hosts listen for.
     enum Kind: Sendable, Hashable {
@@ -24,6 +27,17 @@ final class FleetListener: Sendable {
         case resolver
         /// DCOM objects, at a port that each host finds for itself.
         case objects
+        /// SMB, of which there is nothing but the port.
+        case smb
+
+        var port: HostPort {
+            switch self {
+            case .http: .winrm
+            case .https: .winrms
+            case .resolver, .objects: .dcom
+            case .smb: .smb
+            }
+        }
     }
 
     /// A port that hosts listen at.
@@ -31,6 +45,14 @@ final class FleetListener: Sendable {
         /// The configured one; 0 until any port was chosen. Hosts' object ports are kept apart.
         var port: Int
         var kind: Kind
+    }
+
+    /// A port of a host.
+    private struct Door: Hashable {
+        var host: Int
+        var port: HostPort
+
+        var usual: PortMode { self.port == .smb ? .closed : .open }
     }
 
     private struct Listener {
@@ -41,7 +63,8 @@ final class FleetListener: Sendable {
     private struct State {
         /// Listening channels by host; those of the wildcard address under nil.
         var listeners: [Int?: [Listener]] = [:]
-        var down: Set<Int> = []
+        /// Ports of hosts that are not open, or that only decoys open.
+        var modes: [Door: PortMode] = [:]
         /// With the ports that were chosen.
         var services: [Service] = []
         /// By host, or under nil for all of them.
@@ -69,7 +92,7 @@ final class FleetListener: Sendable {
         let ports: [(Int?, Kind)] = [
             (configuration.httpPort, .http), (configuration.httpsPort, .https),
             (configuration.resolverPort.map { _ in configuration.firstDynamicPort }, .objects),
-            (configuration.resolverPort, .resolver),
+            (configuration.resolverPort, .resolver), (configuration.smbPort, .smb),
         ]
         return ports.compactMap { port, kind in port.map { Service(port: $0, kind: kind) } }
     }
@@ -88,14 +111,20 @@ final class FleetListener: Sendable {
     func start() async throws {
         let (plan, now) = (self.fleet.faultPlan, self.fleet.clock())
         // Never opened, rather than opened and closed: a client in between would be reset, not refused.
-        let down = Set(plan.hostsWithListenerFaults.filter { plan.isDown($0, at: now) })
+        var modes: [Door: PortMode] = [:]
+        for host in plan.hostsWithListenerFaults {
+            for port in HostPort.allCases { modes[Door(host: host, port: port)] = plan.mode(of: port, at: host, now) }
+        }
         self.state.withLock { state in
-            state.down = down
+            state.modes = modes
             state.lastCheck = now
         }
-        let up: [SimulatedHost?] = self.isWildcard ? [nil] : self.fleet.hosts.filter { !down.contains($0.index) }
         for service in self.configured {
+            let port = service.kind.port
+            let up: [SimulatedHost?] =
+                self.isWildcard ? [nil] : self.fleet.hosts.filter { plan.mode(of: port, at: $0.index, now) == .open }
             let opened = service.kind == .objects ? service : try await self.open(service, at: up)
+            if service.kind != .objects, !self.isWildcard { try await self.openSilent(opened, plan, now) }
             if service.kind == .objects { try await self.openObjects(service, at: up) }
             self.state.withLock { $0.services.append(opened) }
         }
@@ -197,7 +226,11 @@ final class FleetListener: Sendable {
     private func keep(_ channel: any Channel, _ kind: Kind, for host: Int?) {
         let isWanted = self.state.withLock { state in
             // Down again while it was being opened.
-            if state.isStopped || host.map(state.down.contains) == true { return false }
+            if state.isStopped { return false }
+            if let host {
+                let door = Door(host: host, port: kind.port)
+                if (state.modes[door] ?? door.usual) != .open { return false }
+            }
             state.listeners[host, default: []].append(Listener(kind: kind, channel: channel))
             return true
         }
@@ -232,9 +265,14 @@ final class FleetListener: Sendable {
     private func accept(_ channel: any Channel, host: SimulatedHost, kind: Kind) throws {
         let fleet = self.fleet
         let now = fleet.clock()
-        if fleet.faultPlan.isDown(host.index, at: now) {
+        switch fleet.faultPlan.mode(of: kind.port, at: host.index, now) {
+        case .open: break
+        case .closed:
             // Only on the wildcard address, where the listener itself cannot go away.
             channel.reset()
+            return
+        case .silent:
+            try channel.pipeline.syncOperations.addHandler(BlackHoleHandler())
             return
         }
         host.opened(channel)
@@ -247,10 +285,18 @@ final class FleetListener: Sendable {
             try pipeline.addHandler(BlackHoleHandler())
             return
         }
+        if let decoy = faults.decoy {
+            if kind == .https, decoy != .tarPit {
+                try self.addTLS(to: pipeline, host: host, faults: faults)
+            }
+            try pipeline.addHandler(DecoyHandler(decoy))
+            return
+        }
         switch kind {
         case .http: try self.addWinRM(to: pipeline, host: host, certificate: nil)
         case .https: try self.addWinRM(to: pipeline, host: host, faults: faults)
         case .resolver, .objects: try self.addDCOM(to: channel, host: host, kind: kind)
+        case .smb: try pipeline.addHandler(BlackHoleHandler())
         }
     }
 
@@ -259,10 +305,20 @@ final class FleetListener: Sendable {
         host: SimulatedHost,
         faults: ActiveFaults
     ) throws {
-        guard let store = self.fleet.certificates else { return }
+        let certificate = try self.addTLS(to: pipeline, host: host, faults: faults)
+        try self.addWinRM(to: pipeline, host: host, certificate: certificate)
+    }
+
+    @discardableResult
+    private func addTLS(
+        to pipeline: ChannelPipeline.SynchronousOperations,
+        host: SimulatedHost,
+        faults: ActiveFaults
+    ) throws -> HostCertificate? {
+        guard let store = self.fleet.certificates else { return nil }
         let certificate = try store.certificate(for: host, variant: Self.variant(faults))
         try pipeline.addHandler(NIOSSLServerHandler(context: certificate.context))
-        try self.addWinRM(to: pipeline, host: host, certificate: certificate)
+        return certificate
     }
 
     private func addWinRM(
@@ -308,31 +364,86 @@ final class FleetListener: Sendable {
         let now = self.fleet.clock()
         let (candidates, lastCheck) = self.state.withLock { state in
             defer { state.lastCheck = now }
-            return (state.down.union(plan.hostsWithListenerFaults), state.lastCheck)
+            return (Set(state.modes.keys.map(\.host)).union(plan.hostsWithListenerFaults), state.lastCheck)
         }
         for index in candidates {
             let host = self.fleet.hosts[index]
-            let isDown = plan.isDown(index, at: now)
-            let wasDown = self.state.withLock { state in
-                isDown ? !state.down.insert(index).inserted : state.down.remove(index) != nil
-            }
+            let changes = self.changes(of: index, plan, now)
             let rebooted = plan.reboots(of: index, after: lastCheck, until: now)
-            if isDown && !wasDown || rebooted { self.cut(host, closesListeners: isDown) }
-            if wasDown && !isDown { self.reopen(host) }
+            let closed = Set(changes.filter { $0.value != .open }.keys)
+            if !closed.isEmpty || rebooted { self.cut(host, closing: closed) }
+            guard !changes.isEmpty, !self.isWildcard else { continue }
+            for service in self.state.withLock({ $0.services }) {
+                switch changes[service.kind.port] {
+                case .open: self.reopen(service, at: host)
+                case .silent where service.kind != .objects: self.openSilently(service, at: host)
+                default: break
+                }
+            }
         }
     }
 
-    private func cut(_ host: SimulatedHost, closesListeners: Bool) {
+    /// Ports of a host that answer otherwise than at the last look.
+    private func changes(of host: Int, _ plan: FaultPlan, _ now: FileTime) -> [HostPort: PortMode] {
+        self.state.withLock { state in
+            var changes: [HostPort: PortMode] = [:]
+            for port in HostPort.allCases {
+                let door = Door(host: host, port: port)
+                let mode = plan.mode(of: port, at: host, now)
+                if mode != state.modes[door] ?? door.usual { changes[port] = mode }
+                state.modes[door] = mode == door.usual ? nil : mode
+            }
+            return changes
+        }
+    }
+
+    private func cut(_ host: SimulatedHost, closing ports: Set<HostPort>) {
         host.forgetEnumerations()
         for channel in host.openChannels { channel.reset() }
-        guard closesListeners else { return }
-        let listeners = self.state.withLock { $0.listeners.removeValue(forKey: host.index) ?? [] }
+        let listeners = self.state.withLock { state in
+            let all = state.listeners[host.index] ?? []
+            state.listeners[host.index] = all.filter { !ports.contains($0.kind.port) }
+            return all.filter { ports.contains($0.kind.port) }
+        }
         for listener in listeners { listener.channel.close(promise: nil) }
     }
 
-    private func reopen(_ host: SimulatedHost) {
-        guard !self.isWildcard else { return }
-        for service in self.state.withLock({ $0.services }) { self.reopen(service, at: host) }
+    // MARK: Silent ports
+
+    private func openSilent(_ service: Service, _ plan: FaultPlan, _ now: FileTime) async throws {
+        for host in self.fleet.hosts where plan.mode(of: service.kind.port, at: host.index, now) == .silent {
+            guard service.port > 0 else { throw SimulatorError("a silent port must be named: any port will not do") }
+            do {
+                try await self.openSilently(service, at: host).get()
+            } catch let error as IOError {
+                let place = "\(host.address):\(service.port)"
+                throw SimulatorError("cannot listen on \(place): \(Self.advice(error, port: service.port))")
+            }
+        }
+    }
+
+    /// Listens where nobody accepts, and fills the queue: Linux drops the SYNs that come then.
+    @discardableResult
+    private func openSilently(_ service: Service, at host: SimulatedHost) -> EventLoopFuture<Void> {
+        let (group, kind) = (self.group, service.kind)
+        return ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 0)
+            .serverChannelOption(.autoRead, value: false)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .bind(host: "\(host.address)", port: service.port)
+            .flatMap { listener in
+                self.state.withLock {
+                    $0.listeners[host.index, default: []].append(Listener(kind: kind, channel: listener))
+                }
+                let fillers = (0..<Self.fillers).map { _ in
+                    ClientBootstrap(group: group).connectTimeout(Self.fillingTime)
+                        .connect(host: "\(host.address)", port: service.port)
+                        .map { channel in
+                            listener.closeFuture.whenComplete { _ in channel.close(promise: nil) }
+                        }
+                }
+                return EventLoopFuture.andAllComplete(fillers, on: listener.eventLoop)
+            }
     }
 
     private func reopen(_ service: Service, at host: SimulatedHost) {
@@ -340,7 +451,8 @@ final class FleetListener: Sendable {
         let (isWanted, objectPort) = self.state.withLock { state in
             let listeners = state.listeners[host.index] ?? []
             let isWanted =
-                !state.isStopped && !state.down.contains(host.index) && !listeners.contains { $0.kind == service.kind }
+                !state.isStopped && state.modes[Door(host: host.index, port: service.kind.port)] ?? .open == .open
+                && !listeners.contains { $0.kind == service.kind }
             return (isWanted, state.objectPorts[host.index])
         }
         guard isWanted else { return }

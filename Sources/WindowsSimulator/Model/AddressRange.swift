@@ -1,22 +1,26 @@
-/// Consecutive IPv4 addresses, none skipped.
+/// IPv4 addresses at the same distance from one another; consecutive ones, unless told otherwise.
 package struct AddressRange: Sendable, Hashable, CustomStringConvertible {
     package let base: IPv4
     package let count: Int
+    /// From one address to the next.
+    package let step: Int
 
     /// - Returns: nil if the range runs past the last address.
-    package init?(base: IPv4, count: Int) {
-        guard count > 0, UInt64(base.value) + UInt64(count) - 1 <= UInt64(UInt32.max) else { return nil }
+    package init?(base: IPv4, count: Int, step: Int = 1) {
+        let room = UInt64(UInt32.max - base.value)
+        guard count > 0, step > 0, UInt64(count - 1) <= room / UInt64(step) else { return nil }
         self.base = base
         self.count = count
+        self.step = step
     }
 
-    package subscript(_ index: Int) -> IPv4 { IPv4(value: self.base.value + UInt32(index)) }
+    package subscript(_ index: Int) -> IPv4 { IPv4(value: self.base.value + UInt32(index * self.step)) }
 
     /// The index of an address, nil outside the fleet.
     package func index(of address: IPv4) -> Int? {
         guard address.value >= self.base.value else { return nil }
-        let index = Int(address.value - self.base.value)
-        return index < self.count ? index : nil
+        let (index, rest) = Int(address.value - self.base.value).quotientAndRemainder(dividingBy: self.step)
+        return rest == 0 && index < self.count ? index : nil
     }
 
     /// Indices of the addresses that lie in a range.
@@ -24,7 +28,9 @@ package struct AddressRange: Sendable, Hashable, CustomStringConvertible {
         let first = max(range.lowerBound, self.base)
         let last = min(range.upperBound, self[self.count - 1])
         guard first <= last else { return [] }
-        return Array(Int(first.value - self.base.value)...Int(last.value - self.base.value))
+        let low = (Int(first.value - self.base.value) + self.step - 1) / self.step
+        let high = Int(last.value - self.base.value) / self.step
+        return low <= high ? Array(low...high) : []
     }
 
     package var description: String { "\(self.base)-\(self[self.count - 1])" }

@@ -63,12 +63,14 @@ final class TruthServer: Sendable {
     private struct HostReport: Encodable {
         var address: String
         var truth: HostTruth
+        var nature: HostNature
         var activity: SimulatedHost.Activity
 
         func encode(to encoder: any Encoder) throws {
             var container = encoder.container(keyedBy: Key.self)
             try container.encode(self.address, forKey: .address)
             try self.truth.encode(to: encoder)
+            try self.nature.encode(to: encoder)
             try self.activity.encode(to: encoder)
         }
 
@@ -77,9 +79,43 @@ final class TruthServer: Sendable {
         }
     }
 
+    /// What discovery must find out.
+    private struct HostNature: Encodable {
+        var is_windows: Bool
+        /// The name of the fault that makes it something else.
+        var decoy: String?
+        /// Ports that take connections: `winrm`, `winrms`, `dcom`, `smb`.
+        var open_ports: [String]
+        /// DNS domain, or the workgroup.
+        var domain: String
+        var build: String
+    }
+
+    private func nature(of host: SimulatedHost, at time: FileTime) -> HostNature {
+        let decoy = self.fleet.faults(of: host, at: time).decoy
+        let configuration = self.fleet.configuration
+        let ports: [(HostPort, Int?)] = [
+            (.winrm, configuration.httpPort), (.winrms, configuration.httpsPort), (.dcom, configuration.resolverPort),
+            (.smb, configuration.smbPort),
+        ]
+        let plan = self.fleet.faultPlan
+        return HostNature(
+            is_windows: decoy == nil,
+            decoy: decoy?.rawValue,
+            open_ports: ports.filter { $1 != nil && plan.mode(of: $0, at: host.index, time) == .open }.map(
+                \.0.rawValue
+            ),
+            domain: host.profile.domain,
+            build: "\(host.profile.release.build)"
+        )
+    }
+
     private struct FleetReport: Encodable {
         struct Entry: Encodable {
             var address: String
+            var is_windows: Bool
+            var decoy: String?
+            var open_ports: [String]
             var hostname: String
             var os: String
             var connections: Int
@@ -131,9 +167,13 @@ final class TruthServer: Sendable {
             report.held_references += activity.heldReferences
             report.leaked_references += activity.leakedReferences
             report.excess_releases += activity.excessReleases
+            let nature = self.nature(of: host, at: now)
             report.hosts.append(
                 FleetReport.Entry(
                     address: "\(host.address)",
+                    is_windows: nature.is_windows,
+                    decoy: nature.decoy,
+                    open_ports: nature.open_ports,
                     hostname: host.profile.fullyQualifiedName,
                     os: host.profile.release.caption,
                     connections: activity.connections,
@@ -165,7 +205,13 @@ final class TruthServer: Sendable {
         if let start = window["from"], start > end { return .error(.badRequest, "from is later than to") }
         let host = self.fleet.hosts[index]
         let truth = HostTruth(self.fleet.snapshot(of: host, at: end), ratesSince: window["from"])
-        return Answer(.ok, HostReport(address: text, truth: truth, activity: host.activity(at: self.fleet.clock())))
+        let report = HostReport(
+            address: text,
+            truth: truth,
+            nature: self.nature(of: host, at: end),
+            activity: host.activity(at: self.fleet.clock())
+        )
+        return Answer(.ok, report)
     }
 
     private struct FaultReport: Encodable {
