@@ -29,6 +29,8 @@ package struct DiscoveryConfiguration: Sendable, Hashable {
     package var credentialTimeout: Duration
     /// Between two reports to the sink.
     package var reportInterval: Duration
+    /// What listens at ports whose number and credentials do not tell.
+    package var services: [Int: DiscoveryService] = [:]
 
     package init(
         concurrency: Int = 2048,

@@ -7,7 +7,6 @@ internal import Synchronization
 /// Runs discoveries: sweep and identification as a pipeline, and reports to a sink.
 package struct DiscoveryJobRunner: Sendable {
     private let configuration: DiscoveryConfiguration
-    private let group: any EventLoopGroup
     private let identifiers: [any WindowsIdentifier]
     private let gate: any AddressAuthenticationGate
     private let probe: HostProbe
@@ -22,7 +21,6 @@ package struct DiscoveryJobRunner: Sendable {
         gate: any AddressAuthenticationGate
     ) {
         self.configuration = configuration
-        self.group = eventLoopGroup
         self.identifiers = identifiers
         self.gate = gate
         self.probe = HostProbe(group: eventLoopGroup, configuration: configuration)
@@ -37,7 +35,6 @@ package struct DiscoveryJobRunner: Sendable {
         let run = DiscoveryRun(
             job: job,
             configuration: self.configuration,
-            group: self.group,
             probe: self.probe,
             trials: CredentialTrials(
                 credentials: job.credentials,
@@ -57,7 +54,6 @@ private final class DiscoveryRun: Sendable {
     private let ports: [Int]
     private let services: [Int: DiscoveryService]
     private let configuration: DiscoveryConfiguration
-    private let group: any EventLoopGroup
     private let probe: HostProbe
     private let trials: CredentialTrials
     private let sink: any DiscoverySink
@@ -66,7 +62,6 @@ private final class DiscoveryRun: Sendable {
     init(
         job: DiscoveryJob,
         configuration: DiscoveryConfiguration,
-        group: any EventLoopGroup,
         probe: HostProbe,
         trials: CredentialTrials,
         sink: any DiscoverySink
@@ -74,8 +69,8 @@ private final class DiscoveryRun: Sendable {
         self.job = job
         self.ports = DiscoveryJob.ports(job.ports) ?? DiscoveryConfiguration.defaultPorts
         self.services = DiscoveryService.services(ports: self.ports, credentials: job.credentials)
+            .merging(configuration.services) { _, told in told }
         self.configuration = configuration
-        self.group = group
         self.probe = probe
         self.trials = trials
         self.sink = sink
@@ -83,7 +78,7 @@ private final class DiscoveryRun: Sendable {
         self.tracker = Mutex(tracker)
     }
 
-    private static var now: Instant { Instant(NIODeadline.now().uptimeNanoseconds) }
+    private static var now: Instant { MonotonicClock.now }
 
     func run() async throws -> DiscoveryProgress {
         do {
@@ -121,7 +116,7 @@ private final class DiscoveryRun: Sendable {
     private func work() async throws {
         let (open, continuation) = AsyncStream.makeStream(of: SweptAddress.self)
         let descriptors = DiscoveryConfiguration.descriptorLimit
-        let sweep = try await Sweep.make(
+        let sweep = Sweep(
             targets: self.job.targets,
             from: self.tracker.withLock { $0.start },
             ports: self.ports,
@@ -129,8 +124,7 @@ private final class DiscoveryRun: Sendable {
                 concurrency: self.configuration.concurrency(descriptors: descriptors),
                 rate: Double(max(self.configuration.rate, 1))
             ),
-            connectTimeout: self.configuration.connectTimeout,
-            eventLoop: self.group.next()
+            connectTimeout: self.configuration.connectTimeout
         ) { swept in
             if swept.states.contains(.open) {
                 continuation.yield(swept)

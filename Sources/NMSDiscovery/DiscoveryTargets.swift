@@ -93,6 +93,11 @@ package struct DiscoveryTargets: Sendable, Hashable {
         !AddressSpan.intersection(self.spans, other.spans).isEmpty
     }
 
+    /// The same addresses, however they were asked for.
+    package static func == (left: Self, right: Self) -> Bool { left.spans == right.spans }
+
+    package func hash(into hasher: inout Hasher) { hasher.combine(self.spans) }
+
     private static func count(_ spans: [AddressSpan]) -> Int {
         spans.reduce(0) { $0 + Int($1.countLessOne) + 1 }
     }

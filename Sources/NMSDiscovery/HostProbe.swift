@@ -6,7 +6,7 @@ internal import SSP
 internal import WinRM
 
 /// What a port is taken for.
-enum DiscoveryService: Sendable, Hashable {
+package enum DiscoveryService: Sendable, Hashable {
     case http
     case https
     /// The resolver of DCOM objects.

@@ -1,6 +1,6 @@
-internal import NIOCore
-internal import NIOPosix
+internal import Foundation
 internal import NMSCore
+internal import Synchronization
 
 #if canImport(Glibc)
 internal import Glibc
@@ -8,202 +8,260 @@ internal import Glibc
 internal import Darwin
 #endif
 
-/// Performs what ``SweepMachine`` decides, on one event loop: dials, and closes again what opened.
+/// Performs what ``SweepMachine`` decides: dials, and closes again what opened.
+///
+/// On a thread of its own with plain sockets and `poll`, since a sweep is little else than system calls: SwiftNIO's
+/// channels took several times as long as nmap for the same connects. The thread gives way to others.
 final class Sweep: Sendable {
-    /// Dials in one go; other work of the event loop comes in between.
-    private static let dialsPerTurn = 64
-
     private let targets: DiscoveryTargets
+    private let start: Int
     private let ports: [Int]
-    private let eventLoop: any EventLoop
-    private let driver: NIOLoopBound<Driver>
+    private let limits: SweepMachine.Limits
+    private let timeout: Duration
+    private let report: @Sendable (SweptAddress) -> Void
+    private let isCancelled = Atomic(false)
 
     /// - Parameters:
     ///   - start: addresses before this index are left out.
-    ///   - report: called on the event loop for each address that is done; must be quick.
-    static func make(
+    ///   - connectTimeout: for each connect.
+    ///   - report: called on the sweep's thread for each address that is done; must be quick.
+    init(
         targets: DiscoveryTargets,
         from start: Int,
         ports: [Int],
         limits: SweepMachine.Limits,
         connectTimeout: Duration,
-        eventLoop: any EventLoop,
         report: @escaping @Sendable (SweptAddress) -> Void
-    ) async throws -> Sweep {
-        try await eventLoop.submit {
-            Sweep(
-                targets: targets,
-                ports: ports,
-                eventLoop: eventLoop,
-                driver: Driver(
-                    machine: SweepMachine(addresses: targets.count, from: start, ports: ports.count, limits: limits),
-                    targets: targets,
-                    ports: ports,
-                    timeout: TimeAmount(connectTimeout),
-                    eventLoop: eventLoop,
-                    report: report
-                )
-            )
-        }.get()
-    }
-
-    private init(targets: DiscoveryTargets, ports: [Int], eventLoop: any EventLoop, driver: Driver) {
+    ) {
         self.targets = targets
+        self.start = start
         self.ports = ports
-        self.eventLoop = eventLoop
-        self.driver = NIOLoopBound(driver, eventLoop: eventLoop)
+        self.limits = limits
+        self.timeout = connectTimeout
+        self.report = report
     }
 
     /// Returns when every address was reported, or soon after the task was cancelled.
     func run() async {
-        let driver = self.driver
-        let eventLoop = self.eventLoop
         await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in
-                eventLoop.execute { driver.value.start { continuation.resume() } }
+                Thread.detachNewThread {
+                    self.work()
+                    continuation.resume()
+                }
             }
         } onCancel: {
-            eventLoop.execute { driver.value.cancel() }
+            self.isCancelled.store(true, ordering: .releasing)
         }
     }
 
-    /// What lives on the event loop.
-    private final class Driver {
-        private var machine: SweepMachine
-        private let targets: DiscoveryTargets
-        private let ports: [Int]
-        private let timeout: TimeAmount
-        private let eventLoop: any EventLoop
-        private let report: @Sendable (SweptAddress) -> Void
-        private var channels: [SweepProbe: any Channel] = [:]
-        private var finish: (() -> Void)?
-        private var isTurning = false
-        private var turnScheduled = false
-        private var timer: Scheduled<Void>?
-        private var isCancelled = false
+    // MARK: - On the thread
 
-        init(
-            machine: SweepMachine,
-            targets: DiscoveryTargets,
-            ports: [Int],
-            timeout: TimeAmount,
-            eventLoop: any EventLoop,
-            report: @escaping @Sendable (SweptAddress) -> Void
-        ) {
-            self.machine = machine
-            self.targets = targets
-            self.ports = ports
-            self.timeout = timeout
-            self.eventLoop = eventLoop
-            self.report = report
-        }
+    /// Dials between two looks at those under way.
+    private static let dialsPerTurn = 256
+    /// The thread sleeps no longer, and so hears of a cancellation in this time.
+    private static let longestSleep: Instant = 100_000_000
+    /// Answers gather meanwhile: looking at each when it comes would cost more the more are under way.
+    private static let shortestSleep: Instant = 1_000_000
+    /// Polls of devices come before the next sweep.
+    private static let niceness: CInt = 5
 
-        func start(_ finish: @escaping () -> Void) {
-            self.finish = finish
-            self.turn()
-        }
-
-        func cancel() {
-            self.isCancelled = true
-            self.machine.cancel()
-            for channel in self.channels.values { channel.close(promise: nil) }
-            self.scheduleTurn()
-        }
-
-        private var now: Instant { Instant(NIODeadline.now().uptimeNanoseconds) }
-
-        private func turn() {
-            guard !self.isTurning else { return }
-            self.isTurning = true
-            defer { self.isTurning = false }
-            self.timer?.cancel()
-            self.timer = nil
-            for _ in 0..<Sweep.dialsPerTurn {
-                switch self.machine.step(at: self.now) {
-                case .dial(let probe):
-                    self.dial(probe)
-                case .wait(let instant):
-                    let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
-                    let deadline = NIODeadline.uptimeNanoseconds(UInt64(max(instant, 0)))
-                    self.timer = self.eventLoop.scheduleTask(deadline: deadline) { bound.value.turn() }
-                    return
-                case .waitForCompletion:
-                    return
-                case .finished:
-                    let finish = self.finish
-                    self.finish = nil
-                    finish?()
-                    return
-                }
-            }
-            self.scheduleTurn()
-        }
-
-        private func scheduleTurn() {
-            guard !self.turnScheduled else { return }
-            self.turnScheduled = true
-            let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
-            self.eventLoop.execute {
-                bound.value.turnScheduled = false
-                bound.value.turn()
-            }
-        }
-
-        private func dial(_ probe: SweepProbe) {
-            let address: SocketAddress
-            do {
-                let target = self.targets[probe.index]
-                address = try SocketAddress(
-                    packedIPAddress: ByteBuffer(bytes: target.bytes),
-                    port: self.ports[probe.port]
-                )
-            } catch {
-                self.completed(probe, .state(.failed))
+    private func work() {
+        #if canImport(Glibc)
+        // Of this thread alone, on Linux.
+        _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, Self.niceness)
+        #endif
+        var machine = SweepMachine(
+            addresses: self.targets.count,
+            from: self.start,
+            ports: self.ports.count,
+            limits: self.limits
+        )
+        var flights = Flights(timeout: self.timeout)
+        while true {
+            if self.isCancelled.load(ordering: .acquiring) {
+                flights.closeAll()
                 return
             }
-            let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
-            ClientBootstrap(group: self.eventLoop)
-                .connectTimeout(self.timeout)
-                .channelOption(.autoRead, value: false)
-                .channelInitializer { channel in
-                    bound.value.channels[probe] = channel
-                    return bound.eventLoop.makeSucceededVoidFuture()
-                }
-                .connect(to: address)
-                .hop(to: self.eventLoop)
-                .whenComplete { bound.value.dialled(probe, $0) }
-        }
-
-        private func dialled(_ probe: SweepProbe, _ result: Result<any Channel, any Error>) {
-            self.channels[probe] = nil
-            switch result {
-            case .failure(let error):
-                self.completed(probe, DialError.outcome(of: error))
-            case .success(let channel):
-                let bound = NIOLoopBound(self, eventLoop: self.eventLoop)
-                channel.close().whenComplete { _ in bound.value.completed(probe, .state(.open)) }
+            let sleep: Instant
+            switch self.dial(&machine, &flights) {
+            case .dial: sleep = 0
+            case .finished: return
+            case .wait(let until): sleep = max(until - MonotonicClock.now, 0)
+            case .waitForCompletion: sleep = Self.longestSleep
+            }
+            let due = max((flights.firstDeadline ?? .max) - MonotonicClock.now, 0)
+            let longest = min(sleep, due, Self.longestSleep)
+            for (probe, outcome) in flights.wait(longest == 0 ? 0 : max(longest, Self.shortestSleep)) {
+                self.completed(probe, outcome, &machine)
             }
         }
-
-        private func completed(_ probe: SweepProbe, _ outcome: SweepMachine.Outcome) {
-            let address = self.machine.completed(probe, outcome, at: self.now)
-            // What was closed by cancelling says nothing about the host.
-            if let address, !self.isCancelled { self.report(address) }
-            self.scheduleTurn()
-        }
     }
+
+    /// Dials as much as may be dialled now, but no more than ``dialsPerTurn``.
+    ///
+    /// - Returns: what to do next.
+    private func dial(_ machine: inout SweepMachine, _ flights: inout Flights) -> SweepMachine.Step {
+        for _ in 0..<Self.dialsPerTurn {
+            let now = MonotonicClock.now
+            let step = machine.step(at: now)
+            guard case .dial(let probe) = step else { return step }
+            let address = self.targets[probe.index]
+            if let outcome = flights.begin(probe, address: address, port: self.ports[probe.port], at: now) {
+                self.completed(probe, outcome, &machine)
+            }
+        }
+        return .dial(SweepProbe(index: 0, port: 0))
+    }
+
+    private func completed(_ probe: SweepProbe, _ outcome: SweepMachine.Outcome, _ machine: inout SweepMachine) {
+        if let address = machine.completed(probe, outcome, at: MonotonicClock.now) { self.report(address) }
+    }
+}
+
+/// Connects under way.
+private struct Flights: ~Copyable {
+    private struct Flight {
+        var probe: SweepProbe
+        var deadline: Instant
+    }
+
+    private let timeout: Instant
+    /// In step with ``flights``.
+    private var descriptors: [pollfd] = []
+    private var flights: [Flight] = []
+
+    init(timeout: Duration) {
+        self.timeout = Instant(timeout / .nanoseconds(1))
+    }
+
+    deinit { for descriptor in self.descriptors { _ = close(descriptor.fd) } }
+
+    var firstDeadline: Instant? { self.flights.first?.deadline }
+
+    mutating func closeAll() {
+        for descriptor in self.descriptors { _ = close(descriptor.fd) }
+        self.descriptors = []
+        self.flights = []
+    }
+
+    /// Begins a connect.
+    ///
+    /// - Returns: its outcome, if that is known at once.
+    mutating func begin(
+        _ probe: SweepProbe,
+        address: IPAddress,
+        port: Int,
+        at now: Instant
+    ) -> SweepMachine.Outcome? {
+        let descriptor = RawSocket.open(isIPv4: address.isIPv4)
+        guard descriptor >= 0 else { return DialError.outcome(ofCode: errno) }
+        let code = RawSocket.connect(descriptor, address, port: UInt16(truncatingIfNeeded: port))
+        guard code == EINPROGRESS || code == EINTR else {
+            _ = close(descriptor)
+            return code == 0 ? .state(.open) : DialError.outcome(ofCode: code)
+        }
+        self.descriptors.append(pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0))
+        self.flights.append(Flight(probe: probe, deadline: now + self.timeout))
+        return nil
+    }
+
+    /// Waits until something is over, but no longer than so many nanoseconds; takes out what is over.
+    mutating func wait(_ nanoseconds: Instant) -> [(SweepProbe, SweepMachine.Outcome)] {
+        let milliseconds = CInt(clamping: (nanoseconds + 999_999) / 1_000_000)
+        guard poll(&self.descriptors, nfds_t(self.descriptors.count), milliseconds) >= 0 || errno == EINTR else {
+            return []
+        }
+        let now = MonotonicClock.now
+        var over: [(SweepProbe, SweepMachine.Outcome)] = []
+        // Those that stay keep their order, which is that of their deadlines.
+        var kept = 0
+        for index in self.flights.indices {
+            let (descriptor, flight) = (self.descriptors[index], self.flights[index])
+            if descriptor.revents != 0 {
+                over.append((flight.probe, RawSocket.outcome(descriptor.fd)))
+                _ = close(descriptor.fd)
+            } else if flight.deadline <= now {
+                over.append((flight.probe, .state(.silent)))
+                _ = close(descriptor.fd)
+            } else {
+                self.descriptors[kept] = descriptor
+                self.flights[kept] = flight
+                kept += 1
+            }
+        }
+        self.descriptors.removeLast(self.descriptors.count - kept)
+        self.flights.removeLast(self.flights.count - kept)
+        return over
+    }
+}
+
+/// Plain TCP sockets that do not block.
+private enum RawSocket {
+    static func open(isIPv4: Bool) -> CInt {
+        #if canImport(Glibc)
+        let type = CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+        return socket(isIPv4 ? AF_INET : AF_INET6, type, 0)
+        #else
+        let descriptor = socket(isIPv4 ? AF_INET : AF_INET6, SOCK_STREAM, 0)
+        guard descriptor >= 0 else { return descriptor }
+        _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
+        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        return descriptor
+        #endif
+    }
+
+    /// - Returns: 0 for a connection, or the system's error.
+    static func connect(_ descriptor: CInt, _ address: IPAddress, port: UInt16) -> CInt {
+        var storage = sockaddr_storage()
+        let length = withUnsafeMutableBytes(of: &storage) { Self.fill($0, address, port) }
+        let result = withUnsafePointer(to: &storage) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connectSocket(descriptor, $0, length) }
+        }
+        return result == 0 ? 0 : errno
+    }
+
+    private static func fill(_ bytes: UnsafeMutableRawBufferPointer, _ address: IPAddress, _ port: UInt16) -> socklen_t
+    {
+        if address.isIPv4 {
+            var v4 = sockaddr_in()
+            v4.sin_family = sa_family_t(AF_INET)
+            v4.sin_port = port.bigEndian
+            withUnsafeMutableBytes(of: &v4.sin_addr) { $0.copyBytes(from: address.bytes) }
+            withUnsafeBytes(of: v4) { bytes.copyMemory(from: $0) }
+            return socklen_t(MemoryLayout<sockaddr_in>.size)
+        }
+        var v6 = sockaddr_in6()
+        v6.sin6_family = sa_family_t(AF_INET6)
+        v6.sin6_port = port.bigEndian
+        withUnsafeMutableBytes(of: &v6.sin6_addr) { $0.copyBytes(from: address.bytes) }
+        withUnsafeBytes(of: v6) { bytes.copyMemory(from: $0) }
+        return socklen_t(MemoryLayout<sockaddr_in6>.size)
+    }
+
+    /// What came of a connect that is over.
+    static func outcome(_ descriptor: CInt) -> SweepMachine.Outcome {
+        var code: CInt = 0
+        var length = socklen_t(MemoryLayout<CInt>.size)
+        guard getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &code, &length) == 0 else {
+            return DialError.outcome(ofCode: errno)
+        }
+        return code == 0 ? .state(.open) : DialError.outcome(ofCode: code)
+    }
+}
+
+/// The system's function, which has the name of ours.
+private func connectSocket(_ descriptor: CInt, _ address: UnsafePointer<sockaddr>, _ length: socklen_t) -> CInt {
+    connect(descriptor, address, length)
+}
+
+/// A clock that only goes forward.
+enum MonotonicClock {
+    static var now: Instant { Instant(clamping: DispatchTime.now().uptimeNanoseconds) }
 }
 
 /// What an error of connecting says about the host, or about this machine.
 enum DialError {
-    static func outcome(of error: any Error) -> SweepMachine.Outcome {
-        switch error {
-        case ChannelError.connectTimeout: .state(.silent)
-        case let error as IOError: self.outcome(ofCode: error.errnoCode)
-        default: .state(.failed)
-        }
-    }
-
     static func outcome(ofCode code: CInt) -> SweepMachine.Outcome {
         switch code {
         case ECONNREFUSED, ECONNRESET: .state(.closed)
