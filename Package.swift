@@ -16,6 +16,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
         .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
@@ -99,6 +100,22 @@ let package = Package(
             exclude: ["README.md"]
         ),
         .target(name: "Bcrypt", dependencies: ["CLibcrypt"], exclude: ["README.md"]),
+        .target(
+            name: "Prometheus",
+            dependencies: [
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+            ],
+            exclude: ["README.md"]
+        ),
+        .testTarget(
+            name: "PrometheusTests",
+            dependencies: [
+                "Prometheus",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+            ]
+        ),
 
         // MARK: NMSlite, in the order data flows.
         .target(name: "NMSCore", exclude: ["README.md"]),
@@ -108,6 +125,7 @@ let package = Package(
                 "NMSCore",
                 .product(name: "HeapModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
             ],
             exclude: ["README.md"]
         ),
@@ -121,12 +139,26 @@ let package = Package(
         ),
         .target(
             name: "NMSCollectors",
-            dependencies: ["DCOM", "NMSCore", "WinRM", .product(name: "NIOCore", package: "swift-nio")],
+            dependencies: ["DCOM", "NMSCore", "SSP", "WinRM", .product(name: "NIOCore", package: "swift-nio")],
             exclude: ["README.md"]
         ),
         .target(
             name: "NMSPoller",
-            dependencies: ["NMSCollectors", "NMSCore", .product(name: "Logging", package: "swift-log")],
+            dependencies: [
+                "NMSCollectors", "NMSCore",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+            ],
+            exclude: ["README.md"]
+        ),
+        .target(
+            name: "NMSDiscovery",
+            dependencies: [
+                "DCOM", "NMSCollectors", "NMSCore", "SSP", "WinRM",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
             exclude: ["README.md"]
         ),
         .target(
@@ -135,6 +167,7 @@ let package = Package(
                 "NMSCore", "Postgres",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
             ],
             exclude: ["README.md"],
             // One file each: embedding takes no directories. `Migrations` is a link to the top level's `migrations`.
@@ -143,12 +176,16 @@ let package = Package(
                 .embedInCode("Migrations/000001_init_schema.down.sql"),
                 .embedInCode("Migrations/000002_metrics_hourly.up.sql"),
                 .embedInCode("Migrations/000002_metrics_hourly.down.sql"),
+                .embedInCode("Migrations/000003_audit.up.sql"),
+                .embedInCode("Migrations/000003_audit.down.sql"),
+                .embedInCode("Migrations/000004_discoveries.up.sql"),
+                .embedInCode("Migrations/000004_discoveries.down.sql"),
             ]
         ),
         .target(
             name: "NMSAPI",
             dependencies: [
-                "Bcrypt", "NMSCore", "NMSStorage", "Postgres",
+                "Bcrypt", "NMSCore", "NMSStorage", "Postgres", "Prometheus",
                 .product(name: "Crypto", package: "swift-crypto"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
@@ -156,9 +193,11 @@ let package = Package(
                 .product(name: "HummingbirdHTTP2", package: "hummingbird"),
                 .product(name: "JWTKit", package: "jwt-kit"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+                .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "NIOTLS", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -190,10 +229,11 @@ let package = Package(
         .executableTarget(
             name: "nmslite",
             dependencies: [
-                "Bcrypt", "CProcessGuard", "NMSAPI", "NMSCollectors", "NMSCore", "NMSPoller", "NMSQueue", "NMSRuntime",
-                "NMSScheduler", "NMSStorage", "Postgres", "Supervision", "WinRM",
+                "Bcrypt", "CProcessGuard", "NMSAPI", "NMSCollectors", "NMSCore", "NMSDiscovery", "NMSPoller", "NMSQueue",
+                "NMSRuntime", "NMSScheduler", "NMSStorage", "Postgres", "Prometheus", "Supervision", "WinRM",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -226,6 +266,19 @@ let package = Package(
 
         // MARK: Measuring.
         .executableTarget(
+            name: "apibench",
+            dependencies: [
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "HummingbirdCore", package: "hummingbird"),
+                .product(name: "HummingbirdHTTP2", package: "hummingbird"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+            ],
+            path: "Benchmarks/apibench"
+        ),
+        .executableTarget(
             name: "collectorbench",
             dependencies: [
                 "NMSCollectors", "NMSCore",
@@ -233,6 +286,17 @@ let package = Package(
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
             path: "Benchmarks/collectorbench"
+        ),
+
+        .executableTarget(
+            name: "discoverybench",
+            dependencies: [
+                "NMSCollectors", "NMSCore", "NMSDiscovery",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ],
+            path: "Benchmarks/discoverybench"
         ),
 
         .testTarget(
@@ -270,7 +334,11 @@ let package = Package(
         .testTarget(name: "NMSCoreTests", dependencies: ["NMSCore"]),
         .testTarget(
             name: "NMSSchedulerTests",
-            dependencies: ["NMSCore", "NMSScheduler", .product(name: "Logging", package: "swift-log")]
+            dependencies: [
+                "NMSCore", "NMSScheduler",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
+            ]
         ),
         .testTarget(
             name: "NMSCollectorsTests",
@@ -279,8 +347,21 @@ let package = Package(
             ]
         ),
         .testTarget(
+            name: "NMSDiscoveryTests",
+            dependencies: [
+                "NMSCollectors", "NMSCore", "NMSDiscovery", "WindowsSimulator",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+            ]
+        ),
+        .testTarget(
             name: "NMSPollerTests",
-            dependencies: ["NMSCollectors", "NMSCore", "NMSPoller", .product(name: "Logging", package: "swift-log")]
+            dependencies: [
+                "NMSCollectors", "NMSCore", "NMSPoller",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
+            ]
         ),
 
         // MARK: Tests of storage.
@@ -309,6 +390,8 @@ let package = Package(
             dependencies: [
                 "NMSCore", "NMSStorage", "NMSStorageTestSupport", "Postgres", "PostgresTestSupport",
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
+                .product(name: "MetricsTestKit", package: "swift-metrics"),
             ]
         ),
 
@@ -317,13 +400,18 @@ let package = Package(
         .testTarget(
             name: "NMSAPITests",
             dependencies: [
-                "Bcrypt", "NMSAPI", "NMSCore", "NMSStorage", "Postgres", "PostgresTestSupport",
+                "Bcrypt", "NMSAPI", "NMSCore", "NMSStorage", "Postgres", "PostgresTestSupport", "Prometheus",
                 .product(name: "Crypto", package: "swift-crypto"),
+                .product(name: "CryptoExtras", package: "swift-crypto"),
                 .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdTesting", package: "hummingbird"),
                 .product(name: "Logging", package: "swift-log"),
+                .product(name: "Metrics", package: "swift-metrics"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "SwiftASN1", package: "swift-asn1"),
                 .product(name: "X509", package: "swift-certificates"),

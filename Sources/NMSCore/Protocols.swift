@@ -131,11 +131,43 @@ package struct SuspensionState: Sendable, Equatable {
 /// The lockout guard's memory, shared by all instances (design: two failures suspend a pair, failures on three
 /// distinct hosts with no success between suspend the credential).
 package protocol SuspensionStore: Sendable {
-    func suspension(deviceID: Int, credentialID: Int) async throws -> SuspensionState
+    func suspension(of host: SignInHost, credentialID: Int) async throws -> SuspensionState
     /// Counts a failed sign-in and suspends what has reached its limit, in one transaction.
-    func recordAuthenticationFailure(deviceID: Int, credentialID: Int) async throws -> SuspensionState
+    func recordAuthenticationFailure(of host: SignInHost, credentialID: Int) async throws -> SuspensionState
     /// Forgets the pair's failures and the credential's failed hosts.
-    func recordAuthenticationSuccess(deviceID: Int, credentialID: Int) async throws
+    func recordAuthenticationSuccess(of host: SignInHost, credentialID: Int) async throws
+    /// Whether the credential as a whole is suspended; false when there is none.
+    func isSuspended(credentialID: Int) async throws -> Bool
+}
+
+/// The host that a credential is tried on. Either way it is remembered by its address, so that polls and discoveries
+/// share what is known of it.
+package enum SignInHost: Sendable, Hashable, CustomStringConvertible {
+    /// A device, at whatever address it has now.
+    case device(Int)
+    /// A host that may not be a device yet.
+    case address(IPAddress)
+
+    package var description: String {
+        switch self {
+        case .device(let id): "device \(id)"
+        case .address(let address): "\(address)"
+        }
+    }
+}
+
+extension SuspensionStore {
+    package func suspension(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
+        try await self.suspension(of: .device(deviceID), credentialID: credentialID)
+    }
+
+    package func recordAuthenticationFailure(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
+        try await self.recordAuthenticationFailure(of: .device(deviceID), credentialID: credentialID)
+    }
+
+    package func recordAuthenticationSuccess(deviceID: Int, credentialID: Int) async throws {
+        try await self.recordAuthenticationSuccess(of: .device(deviceID), credentialID: credentialID)
+    }
 }
 
 /// The limits of the lockout guard.

@@ -51,21 +51,33 @@ package final class LockoutGuard: AuthenticationGate {
         credentialID: Int,
         attempt: @Sendable () async throws -> Result
     ) async throws -> Result {
+        try await self.authenticate(host: .device(deviceID), credentialID: credentialID, attempt: attempt)
+    }
+
+    private func authenticate<Result: Sendable>(
+        host: SignInHost,
+        credentialID: Int,
+        attempt: @Sendable () async throws -> Result
+    ) async throws -> Result {
         if self.state.withLock({ $0.entries[credentialID]?.isKnown }) != true {
-            _ = try await self.permitted(deviceID: deviceID, credentialID: credentialID)
+            _ = try await self.permitted(host, credentialID: credentialID)
         }
         try await self.enter(credentialID)
         defer { self.leave(credentialID) }
         // Read after the wait: others may have failed meanwhile.
-        let before = try await self.permitted(deviceID: deviceID, credentialID: credentialID)
+        let before = try await self.permitted(host, credentialID: credentialID)
         do {
             let result = try await attempt()
-            try await self.succeeded(deviceID: deviceID, credentialID: credentialID, before: before)
+            try await self.succeeded(host, credentialID: credentialID, before: before)
             return result
         } catch let failure as PollFailure where failure.code == .authFailed {
-            await self.failed(deviceID: deviceID, credentialID: credentialID)
+            await self.failed(host, credentialID: credentialID)
             throw failure
         }
+    }
+
+    private func isUnrecorded(_ credentialID: Int) -> Bool {
+        self.state.withLock { $0.entries[credentialID]?.unrecorded ?? 0 } >= LockoutLimits.failedHosts
     }
 
     /// Forgets what was learnt of a credential that was changed, resumed or deleted.
@@ -77,8 +89,8 @@ package final class LockoutGuard: AuthenticationGate {
         }
     }
 
-    private func permitted(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
-        let suspension = try await self.store.suspension(deviceID: deviceID, credentialID: credentialID)
+    private func permitted(_ host: SignInHost, credentialID: Int) async throws -> SuspensionState {
+        let suspension = try await self.store.suspension(of: host, credentialID: credentialID)
         let unrecorded = self.state.withLock { state in
             var entry = state.entries[credentialID] ?? Entry()
             entry.isKnown = true
@@ -98,7 +110,7 @@ package final class LockoutGuard: AuthenticationGate {
         if suspension.pairSuspended {
             throw PollFailure(
                 .credentialSuspended,
-                "credential \(credentialID) is suspended for this device after "
+                "credential \(credentialID) is suspended for \(host.asObject) after "
                     + "\(LockoutLimits.failuresPerPair) failed sign-ins; correct its password "
                     + "(PUT /credentials/\(credentialID)) or resume it (POST /credentials/\(credentialID)/resume)"
             )
@@ -106,7 +118,7 @@ package final class LockoutGuard: AuthenticationGate {
         return suspension
     }
 
-    private func succeeded(deviceID: Int, credentialID: Int, before: SuspensionState) async throws {
+    private func succeeded(_ host: SignInHost, credentialID: Int, before: SuspensionState) async throws {
         let known = self.state.withLock { state in
             let known = state.entries[credentialID]?.proven == true
             state.entries[credentialID]?.proven = true
@@ -115,35 +127,32 @@ package final class LockoutGuard: AuthenticationGate {
         }
         // A store that is away must not cost the poll: the count stays higher than it should, which is safe.
         guard !known || before.pairFailures > 0 || before.failedHosts > 0 else { return }
-        do { try await self.store.recordAuthenticationSuccess(deviceID: deviceID, credentialID: credentialID) } catch {
+        do { try await self.store.recordAuthenticationSuccess(of: host, credentialID: credentialID) } catch {
             self.logger.warning(
                 "sign-in not recorded",
-                metadata: ["device_id": "\(deviceID)", "credential_id": "\(credentialID)", "error": "\(error)"]
+                metadata: [host.logKey: "\(host.logValue)", "credential_id": "\(credentialID)", "error": "\(error)"]
             )
         }
     }
 
-    private func failed(deviceID: Int, credentialID: Int) async {
+    private func failed(_ host: SignInHost, credentialID: Int) async {
         self.state.withLock { state in
             state.entries[credentialID]?.proven = false
             // Until the store has answered, count for the worst.
             state.entries[credentialID]?.failedHosts += 1
         }
         // A task of its own: a poll that is cancelled at this moment must not make the failure forgotten.
-        await Task { await self.record(deviceID: deviceID, credentialID: credentialID) }.value
+        await Task { await self.record(host, credentialID: credentialID) }.value
     }
 
-    private func record(deviceID: Int, credentialID: Int) async {
+    private func record(_ host: SignInHost, credentialID: Int) async {
         do {
-            let after = try await self.store.recordAuthenticationFailure(
-                deviceID: deviceID,
-                credentialID: credentialID
-            )
+            let after = try await self.store.recordAuthenticationFailure(of: host, credentialID: credentialID)
             self.state.withLock { $0.entries[credentialID]?.failedHosts = after.failedHosts }
             self.logger.warning(
                 "sign-in failed",
                 metadata: [
-                    "device_id": "\(deviceID)", "credential_id": "\(credentialID)",
+                    host.logKey: "\(host.logValue)", "credential_id": "\(credentialID)",
                     "pair_failures": "\(after.pairFailures)", "failed_hosts": "\(after.failedHosts)",
                     "pair_suspended": "\(after.pairSuspended)", "credential_suspended": "\(after.credentialSuspended)",
                 ]
@@ -155,7 +164,7 @@ package final class LockoutGuard: AuthenticationGate {
             self.state.withLock { $0.entries[credentialID]?.unrecorded += 1 }
             self.logger.error(
                 "failed sign-in not recorded; it counts on this instance only",
-                metadata: ["device_id": "\(deviceID)", "credential_id": "\(credentialID)", "error": "\(error)"]
+                metadata: [host.logKey: "\(host.logValue)", "credential_id": "\(credentialID)", "error": "\(error)"]
             )
         }
     }
@@ -210,5 +219,40 @@ package final class LockoutGuard: AuthenticationGate {
             return waiters
         }
         for waiter in waiters { waiter.resume() }
+    }
+}
+
+/// Discovery's sign-ins count with those of polls: one memory, one limit.
+extension LockoutGuard: AddressAuthenticationGate {
+    package func authenticate<Result: Sendable>(
+        address: IPAddress,
+        credentialID: Int,
+        attempt: @Sendable () async throws -> Result
+    ) async throws -> Result {
+        try await self.authenticate(host: .address(address), credentialID: credentialID, attempt: attempt)
+    }
+
+    package func isSuspended(credentialID: Int) async throws -> Bool {
+        if self.isUnrecorded(credentialID) { return true }
+        return try await self.store.isSuspended(credentialID: credentialID)
+    }
+}
+
+extension SignInHost {
+    fileprivate var logKey: String { if case .device = self { "device_id" } else { "address" } }
+
+    fileprivate var logValue: String {
+        switch self {
+        case .device(let id): String(id)
+        case .address(let address): address.description
+        }
+    }
+
+    /// As the object of a sentence for users.
+    fileprivate var asObject: String {
+        switch self {
+        case .device: "this device"
+        case .address(let address): "\(address)"
+        }
     }
 }

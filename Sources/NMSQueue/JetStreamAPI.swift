@@ -95,6 +95,27 @@ struct JetStreamAPI: Sendable {
         var state: StreamState?
         var seq: UInt64?
         var duplicate: Bool?
+        var consumers: [ConsumerState]?
+
+        enum CodingKeys: String, CodingKey { case error, state, seq, duplicate, consumers }
+
+        init(from decoder: any Decoder) throws {
+            let container = try decoder.container(keyedBy: CodingKeys.self)
+            self.error = try container.decodeIfPresent(Failure.self, forKey: .error)
+            self.state = try container.decodeIfPresent(StreamState.self, forKey: .state)
+            self.seq = try container.decodeIfPresent(UInt64.self, forKey: .seq)
+            self.duplicate = try container.decodeIfPresent(Bool.self, forKey: .duplicate)
+            // A list in some answers, a number in those about the account.
+            self.consumers = try? container.decodeIfPresent([ConsumerState].self, forKey: .consumers)
+        }
+    }
+
+    private struct ConsumerState: Decodable {
+        var unacknowledged: Int
+
+        enum CodingKeys: String, CodingKey {
+            case unacknowledged = "num_ack_pending"
+        }
     }
 
     private struct CreateConsumer: Encodable {
@@ -123,6 +144,13 @@ struct JetStreamAPI: Sendable {
         let answer = try await self.call("STREAM.INFO.\(name)", Data())
         guard let state = answer.state else { throw QueueError.badAnswer(subject: "STREAM.INFO.\(name)") }
         return state
+    }
+
+    /// Messages that consumers of the stream have and did not settle. One answer tells of 256 consumers, more than any
+    /// stream has.
+    func unacknowledged(in stream: String) async throws -> Int {
+        let answer = try await self.call("CONSUMER.LIST.\(stream)", Data())
+        return (answer.consumers ?? []).reduce(0) { $0 + $1.unacknowledged }
     }
 
     /// Makes the durable consumer, or changes it to `configuration`.

@@ -25,6 +25,17 @@ extension NATSQueue: MetricsResultSource {
     }
 }
 
+extension NATSQueue: DiscoveryJobSource {
+    package func discoveryJobs(maxOutstanding: Int) async throws -> AsyncStream<Delivery<QueuedDiscovery>> {
+        let pull = try await self.pull(
+            stream: QueueNames.discoveryJobsStream,
+            consumers: [0: self.topology.discoveryConsumer],
+            maxOutstanding: maxOutstanding
+        )
+        return self.deliveries(of: QueuedDiscovery.self, from: pull, limit: QueueLimits.pollJobPayload)
+    }
+}
+
 extension NATSQueue: DeviceEventSource {
     package func deviceEvents() async throws -> AsyncStream<DeviceEvent> {
         try await self.events.stream()

@@ -149,6 +149,18 @@ extension NATSQueue: PollJobPublisher {
     }
 }
 
+extension NATSQueue: DiscoveryJobPublisher {
+    /// Returns when the server has stored the job, or knew this publication of it already.
+    package func publish(_ job: QueuedDiscovery) async throws {
+        try await self.publisher.publish(
+            NMSJSON.encoder().encode(job),
+            to: QueueNames.discoveryJobs,
+            messageID: job.messageID,
+            limit: QueueLimits.pollJobPayload
+        )
+    }
+}
+
 extension NATSQueue: MetricsResultPublisher {
     /// Returns when the server has stored the result, or knew it already by its job's id.
     package func publish(_ result: MetricsResult) async throws {

@@ -14,6 +14,7 @@ package enum QueueNames {
     package static let deadStream = "NMSLITE_DEAD"
 
     package static let writerConsumer = "writer"
+    package static let discoveryConsumer = "discovery"
 
     package static func pollJobs(partition: Int) -> String { "\(self.pollJobs).\(partition)" }
     package static func pollerConsumer(partition: Int) -> String { "poller-\(partition)" }
@@ -26,6 +27,8 @@ package enum QueueLimits {
 
     /// Beyond a poll's timeout: its second sample (about 1 s), waiting for a worker, publishing the result.
     package static let pollAckMargin: Duration = .seconds(15)
+    /// Whoever runs a discovery extends it every few seconds; what died with its instance comes again soon.
+    package static let discoveryAckWait: Duration = .seconds(15)
     /// Writing a batch takes milliseconds; a writer that waits for its database extends.
     package static let resultAckWait: Duration = .seconds(30)
     /// The duplicate window is longer than ack wait × deliveries by this.
@@ -57,6 +60,7 @@ package enum QueueLimits {
     /// Delivered and not settled, for each consumer, over all instances.
     package static let pollJobsUnsettled = 2_000
     package static let resultsUnsettled = 20_000
+    package static let discoveryJobsUnsettled = 1_000
 
     /// Publishes waiting for the server's answer.
     package static let publishesInFlight = 256

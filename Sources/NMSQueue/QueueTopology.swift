@@ -20,7 +20,7 @@ struct QueueTopology: Sendable {
                 messages: QueueLimits.discoveryJobMessages,
                 age: QueueLimits.discoveryJobAge,
                 payload: QueueLimits.pollJobPayload,
-                ackWait: self.options.pollAckWait
+                ackWait: QueueLimits.discoveryAckWait
             ),
             self.workQueue(
                 QueueNames.metricsResultsStream,
@@ -60,6 +60,15 @@ struct QueueTopology: Sendable {
             filterSubject: QueueNames.metricsResults,
             ackWait: QueueLimits.resultAckWait.nanoseconds,
             maxAckPending: QueueLimits.resultsUnsettled
+        )
+    }
+
+    var discoveryConsumer: ConsumerConfiguration {
+        ConsumerConfiguration(
+            durableName: QueueNames.discoveryConsumer,
+            filterSubject: QueueNames.discoveryJobs,
+            ackWait: QueueLimits.discoveryAckWait.nanoseconds,
+            maxAckPending: QueueLimits.discoveryJobsUnsettled
         )
     }
 

@@ -5,4 +5,5 @@ package enum AdvisoryLockKey: Int64, Sendable, CaseIterable {
     case partitions = 0x6E6D_736C_0003
     case schedulerLeader = 0x6E6D_736C_0004
     case historyRollUp = 0x6E6D_736C_0005
+    case discoveries = 0x6E6D_736C_0006
 }

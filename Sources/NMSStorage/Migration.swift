@@ -45,5 +45,17 @@ package struct Migration: Sendable, Equatable {
             up: PackageResources._00002_metrics_hourly_up_sql,
             down: PackageResources._00002_metrics_hourly_down_sql
         ),
+        Migration(
+            version: 3,
+            name: "audit",
+            up: PackageResources._00003_audit_up_sql,
+            down: PackageResources._00003_audit_down_sql
+        ),
+        Migration(
+            version: 4,
+            name: "discoveries",
+            up: PackageResources._00004_discoveries_up_sql,
+            down: PackageResources._00004_discoveries_down_sql
+        ),
     ]
 }

@@ -6,6 +6,8 @@ package enum StorageError: Error, Sendable, Equatable {
     case inUse(deviceIDs: [Int])
     /// A referred row does not exist.
     case missing(field: String, id: Int)
+    /// A discovery that is queued or running has addresses in common with a new one.
+    case discoveryActive(id: Int)
     /// The ciphertext does not open with any known master key.
     case undecryptable(credentialID: Int)
     /// The database was made with another master key.
@@ -21,6 +23,7 @@ extension StorageError: CustomStringConvertible {
         case .inUse(let deviceIDs):
             "the credential is used by devices \(deviceIDs.map(String.init).joined(separator: ", "))"
         case .missing(let field, let id): "\(field) \(id) does not exist"
+        case .discoveryActive(let id): "discovery \(id) of the same addresses is not over"
         case .undecryptable(let credentialID):
             "the password of credential \(credentialID) does not open with the master key: set it again"
         case .wrongMasterKey:

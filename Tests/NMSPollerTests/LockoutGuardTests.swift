@@ -16,8 +16,8 @@ final class Locked<Value: Sendable>: Sendable {
 /// The store's contract in memory; the real one is tested against PostgreSQL in NMSStorageTests.
 final class MemorySuspensions: SuspensionStore, DeviceEventPublisher, Sendable {
     struct State {
-        var failures: [Int: Int] = [:]
-        var failedHosts: Set<Int> = []
+        var failures: [SignInHost: Int] = [:]
+        var failedHosts: Set<SignInHost> = []
         var suspended = false
         var reads = 0
         var successes = 0
@@ -27,8 +27,8 @@ final class MemorySuspensions: SuspensionStore, DeviceEventPublisher, Sendable {
     struct Away: Error {}
     let state = Mutex(State())
 
-    private func current(_ state: State, _ device: Int) -> SuspensionState {
-        let failures = state.failures[device, default: 0]
+    private func current(_ state: State, _ host: SignInHost) -> SuspensionState {
+        let failures = state.failures[host, default: 0]
         return SuspensionState(
             pairFailures: failures,
             pairSuspended: failures >= LockoutLimits.failuresPerPair,
@@ -37,32 +37,34 @@ final class MemorySuspensions: SuspensionStore, DeviceEventPublisher, Sendable {
         )
     }
 
-    func suspension(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
+    func suspension(of host: SignInHost, credentialID: Int) async throws -> SuspensionState {
         await Task.yield()
         return self.state.withLock { state in
             state.reads += 1
-            return self.current(state, deviceID)
+            return self.current(state, host)
         }
     }
 
-    func recordAuthenticationFailure(deviceID: Int, credentialID: Int) async throws -> SuspensionState {
+    func recordAuthenticationFailure(of host: SignInHost, credentialID: Int) async throws -> SuspensionState {
         await Task.yield()
         if self.state.withLock({ $0.isAway }) { throw Away() }
         return self.state.withLock { state in
-            state.failures[deviceID, default: 0] += 1
-            state.failedHosts.insert(deviceID)
+            state.failures[host, default: 0] += 1
+            state.failedHosts.insert(host)
             if state.failedHosts.count >= LockoutLimits.failedHosts { state.suspended = true }
-            return self.current(state, deviceID)
+            return self.current(state, host)
         }
     }
 
-    func recordAuthenticationSuccess(deviceID: Int, credentialID: Int) async throws {
+    func recordAuthenticationSuccess(of host: SignInHost, credentialID: Int) async throws {
         self.state.withLock { state in
-            state.failures[deviceID] = nil
+            state.failures[host] = nil
             state.failedHosts = []
             state.successes += 1
         }
     }
+
+    func isSuspended(credentialID: Int) async throws -> Bool { self.state.withLock { $0.suspended } }
 
     func publish(_ event: DeviceEvent) async throws { self.state.withLock { $0.events.append(event) } }
 }
@@ -72,6 +74,44 @@ final class MemorySuspensions: SuspensionStore, DeviceEventPublisher, Sendable {
 
     func makeGuard() -> LockoutGuard {
         LockoutGuard(store: self.store, events: self.store, logger: Logger(label: "test"))
+    }
+
+    @Test func discoveriesAndPollsShareOneLimit() async throws {
+        let guardian = self.makeGuard()
+        let attempts = Locked(0)
+        await withTaskGroup(of: Void.self) { group in
+            for host in 1...20 {
+                group.addTask {
+                    let attempt: @Sendable () async throws -> Void = {
+                        attempts.withLock { $0 += 1 }
+                        for _ in 0..<20 { await Task.yield() }
+                        throw PollFailure(.authFailed, "refused")
+                    }
+                    if host % 2 == 0 {
+                        try? await guardian.authenticate(deviceID: host, credentialID: 1, attempt: attempt)
+                    } else if let address = IPAddress("10.0.0.\(host)") {
+                        try? await guardian.authenticate(address: address, credentialID: 1, attempt: attempt)
+                    }
+                }
+            }
+        }
+        #expect(attempts.withLock { $0 } == LockoutLimits.failedHosts)
+        #expect(try await guardian.isSuspended(credentialID: 1))
+    }
+
+    @Test func aFailureThatCouldNotBeRecordedCountsForDiscoveriesToo() async throws {
+        let guardian = self.makeGuard()
+        self.store.state.withLock { $0.isAway = true }
+        for host in 1...LockoutLimits.failedHosts {
+            let address = try #require(IPAddress("10.0.0.\(host)"))
+            #expect(try await guardian.isSuspended(credentialID: 1) == false)
+            try? await guardian.authenticate(address: address, credentialID: 1) {
+                throw PollFailure(.authFailed, "refused")
+            }
+        }
+        #expect(try await guardian.isSuspended(credentialID: 1))
+        guardian.forget(credentialID: 1)
+        #expect(try await guardian.isSuspended(credentialID: 1) == false)
     }
 
     @Test func aWrongPasswordOnManyHostsFailsNoMoreThanTheLimit() async {
@@ -116,7 +156,7 @@ final class MemorySuspensions: SuspensionStore, DeviceEventPublisher, Sendable {
     @Test(arguments: [false, true])
     func whatWasCountedBeforeTheStartBoundsTheFirstSignIns(afterForget: Bool) async {
         let guardian = self.makeGuard()
-        self.store.state.withLock { $0.failedHosts = [901, 902] }
+        self.store.state.withLock { $0.failedHosts = [.device(901), .device(902)] }
         if afterForget {
             guardian.forget(credentialID: 1)
         }
@@ -161,7 +201,7 @@ final class MemorySuspensions: SuspensionStore, DeviceEventPublisher, Sendable {
             }
         }
         _ = await poll.result
-        #expect(self.store.state.withLock { $0.failures } == [1: 1])
+        #expect(self.store.state.withLock { $0.failures } == [.device(1): 1])
     }
 
     @Test func onlyAuthenticationFailuresCount() async throws {

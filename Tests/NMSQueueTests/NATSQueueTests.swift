@@ -120,6 +120,29 @@ struct QueueFixture {
         }
     }
 
+    @Test func carriesDiscoveries() async throws {
+        try await QueueFixture.withQueue { queue, _ in
+            let job = QueuedDiscovery(subnet: String(repeating: "ä", count: 5000), discoveryID: 7, publication: 1)
+            #expect(job.subnet.count == QueuedDiscovery.maximumSubnetLength)
+            try await queue.publish(job)
+            try await queue.publish(job)
+            try await queue.publish(QueuedDiscovery(subnet: "10.0.0.0/24", discoveryID: 7, publication: 2))
+            #expect(try await queue.backlog().discoveryJobs == 2)
+            var received: [QueuedDiscovery] = []
+            // One at a time: the second comes when the first is settled.
+            for await delivery in try await queue.discoveryJobs(maxOutstanding: 1) {
+                received.append(delivery.message)
+                try await delivery.extend()
+                #expect(queue.status.unsettled == 1)
+                try await delivery.acknowledge()
+                if received.count == 2 { break }
+            }
+            #expect(received.map(\.publication) == [1, 2])
+            #expect(received.first == job)
+            #expect(try await SupervisionTesting.eventually { try await queue.backlog().discoveryJobs == 0 })
+        }
+    }
+
     @Test func aJobPublishedTwiceIsStoredOnce() async throws {
         try await QueueFixture.withQueue { queue, _ in
             try await queue.publish(QueueFixture.job("same"))

@@ -236,4 +236,33 @@ import Testing
             #expect(try await fleet.state(0).credentialSuspended)
         }
     }
+
+    @Test func pollsAndDiscoveriesShareOneMemory() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let fleet = try await Fleet(database.pool, hosts: 1)
+            let (credentials, id) = (fleet.credentials, fleet.credential)
+            func fail(_ ip: String) async throws -> SuspensionState {
+                try await credentials.recordAuthenticationFailure(of: .address(IPAddress(ip)!), credentialID: id)
+            }
+            // The device's own address: one pair, however it is named.
+            #expect(try await fail("10.0.0.1") == SuspensionState(pairFailures: 1, failedHosts: 1))
+            #expect(try await fleet.state(0) == SuspensionState(pairFailures: 1, failedHosts: 1))
+            #expect(try await fail("10.9.9.9") == SuspensionState(pairFailures: 1, failedHosts: 2))
+            #expect(try await credentials.isSuspended(credentialID: id) == false)
+            try await credentials.recordAuthenticationSuccess(
+                of: .address(IPAddress("2001:db8::1")!),
+                credentialID: id
+            )
+            #expect(try await fleet.state(0) == SuspensionState(pairFailures: 1))
+            try await credentials.recordAuthenticationSuccess(
+                of: .address(IPAddress("10.0.0.1")!),
+                credentialID: id
+            )
+            #expect(try await fleet.state(0) == SuspensionState())
+            for host in 1...3 { _ = try await fail("10.1.0.\(host)") }
+            #expect(try await fleet.state(0).credentialSuspended)
+            #expect(try await credentials.isSuspended(credentialID: id))
+            #expect(try await credentials.isSuspended(credentialID: id + 1) == false)
+        }
+    }
 }

@@ -129,6 +129,13 @@ extension ServiceError {
                 "\(field) \(id) does not exist",
                 details: ErrorDetails(field: field, value: .integer(id))
             )
+        case .discoveryActive(let id):
+            self.init(
+                .conflict,
+                "Discovery \(id), which is queued or running, has addresses in common with this one; wait for it "
+                    + "(GET /discoveries/\(id)) or cancel it (DELETE /discoveries/\(id))",
+                details: ErrorDetails(field: "discovery_id", value: .integer(id))
+            )
         case .undecryptable, .wrongMasterKey, .schemaTooNew:
             self.init(.internalError, Self.internalMessage)
         }

@@ -1,0 +1,2 @@
+DROP TABLE discovery_hosts;
+DROP TABLE discoveries;
