@@ -61,7 +61,7 @@ import Testing
         ),
         Case(name: "unknown path", method: .get, path: "/nothing", status: 404, code: "NOT_FOUND"),
         Case(name: "root", method: .get, path: "//", status: 404, code: "NOT_FOUND"),
-        Case(name: "bad escape in the path", method: .get, path: "/%zz", status: 404, code: "NOT_FOUND"),
+        Case(name: "bad escape in the path", method: .get, path: "/%zz", status: 400, code: "VALIDATION_ERROR"),
         Case(name: "bad escape in an id", method: .get, path: "/devices/%zz", status: 400, code: "VALIDATION_ERROR"),
         Case(
             name: "bad escape in the query",

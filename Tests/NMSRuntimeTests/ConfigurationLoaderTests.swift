@@ -95,7 +95,8 @@ import Testing
 
     private static let anotherValue = [
         "data_dir": "/srv/nmslite", "roles": "api,poller", "server.host": "127.0.0.1", "server.port": "9443",
-        "server.read_timeout": "10s", "server.write_timeout": "1m30s", "server.tls.enabled": "false",
+        "server.read_timeout": "10s", "server.write_timeout": "1m30s", "server.max_connections": "100",
+        "server.tls.enabled": "false",
         "server.tls.cert_file": "a.crt", "server.tls.key_file": "a.key", "server.tls.min_version": "1.3",
         "database.host": "db.example", "database.port": "6543", "database.name": "n", "database.user": "u",
         "database.sslmode": "verify-full", "database.max_open_conns": "50", "database.max_idle_conns": "10",
@@ -107,7 +108,7 @@ import Testing
         "polling.unreachable_after": "5", "logging.level": "debug", "logging.format": "text",
         "logging.output": "stderr", "targets.allow": "10.0.0.0/8, fd00::/8", "winrm.max_idle_connections": "100",
         "winrm.ca_file": "ca.pem", "retention.days": "30", "retention.hourly_days": "500",
-        "rate_limit.requests_per_second": "10",
+        "rate_limit.requests_per_second": "10", "metrics.listen": "127.0.0.1:9464",
     ]
 
     // MARK: Arguments

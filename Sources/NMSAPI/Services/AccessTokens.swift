@@ -7,7 +7,8 @@ package import Foundation
 package struct AccessTokens: Sendable {
     /// RFC 7518 §3.2: a key of the same size as the hash output or larger, in bytes.
     package static let minimumSecretBytes = 32
-    /// How far ahead another instance's clock may be, in seconds; expiry has no tolerance.
+    /// How far ahead of ours the clock of the instance that issued a token may be, in seconds: `iat` and `nbf` may lie
+    /// that much in the future. Expiry has no tolerance: `exp` is the first moment at which a token is refused.
     static let clockSkew = 5
     static let issuer = "nmslite"
     static let audience = "nmslite-api"
@@ -56,7 +57,7 @@ package struct AccessTokens: Sendable {
         else { return nil }
         let now = self.now().timeIntervalSince1970
         guard claims.iss == Self.issuer, claims.aud == Self.audience, now < Double(claims.exp),
-            Double(claims.iat) <= now + Double(Self.clockSkew)
+            Double(max(claims.iat, claims.nbf ?? claims.iat)) <= now + Double(Self.clockSkew)
         else { return nil }
         return claims
     }
@@ -89,6 +90,8 @@ struct AccessClaims: JWTPayload, Equatable {
     var role: Role
     var iat: Int
     var exp: Int
+    /// We issue none, but RFC 7519 §4.1.5 wants it heeded.
+    var nbf: Int?
     /// The session: ending it ends the token.
     var sid: String
     var iss: String
