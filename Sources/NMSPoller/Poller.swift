@@ -71,6 +71,7 @@ package final class Poller: Sendable {
     private let gate: any AuthenticationGate
     private let results: any MetricsResultPublisher
     private let policy: TargetPolicy
+    private let metrics: PollMetrics
     private let now: @Sendable () -> Date
     private let logger: Logger
 
@@ -83,6 +84,7 @@ package final class Poller: Sendable {
         results: any MetricsResultPublisher,
         policy: TargetPolicy,
         logger: Logger,
+        metrics: PollMetrics = PollMetrics(),
         now: @escaping @Sendable () -> Date = { Date() }
     ) {
         self.configuration = configuration
@@ -94,6 +96,7 @@ package final class Poller: Sendable {
         self.results = results
         self.policy = policy
         self.logger = logger
+        self.metrics = metrics
         self.now = now
     }
 
@@ -175,14 +178,14 @@ package final class Poller: Sendable {
         logger[metadataKey: "device_id"] = "\(job.deviceID)"
         do {
             guard self.isFresh(job) else {
-                self.count(\.stale)
+                self.count(.late)
                 logger.debug("poll job dropped: older than its device's interval")
                 return try await delivery.acknowledge()
             }
             switch self.begin(job) {
             case .began: break
             case .busy:
-                self.count(\.overlapping)
+                self.count(.overlapped)
                 logger.debug("poll job skipped: the device is still being polled")
                 return try await delivery.acknowledge()
             case .sameJob:
@@ -206,16 +209,17 @@ package final class Poller: Sendable {
         defer { lease.release() }
         guard !self.state.withLock({ $0.stopping }) else { throw CancellationError() }
         guard self.isFresh(job) else {
-            self.count(\.stale)
+            self.count(.late)
             logger.debug("poll job dropped: it waited for a worker for longer than its device's interval")
             return try await delivery.acknowledge()
         }
         guard let target = try await self.targets.pollTarget(deviceID: job.deviceID) else {
-            self.count(\.orphaned)
+            self.count(.orphaned)
             logger.debug("poll job dropped: the device is gone or not provisioned")
             return try await delivery.acknowledge()
         }
         try await delivery.extend()
+        let start = ContinuousClock.now
         let outcome = try await DevicePoll(
             job: job,
             target: target,
@@ -228,8 +232,10 @@ package final class Poller: Sendable {
             logger: logger,
             now: self.now
         ).run()
+        let duration = ContinuousClock.now - start
         lease.release()
         try await self.publish(outcome.result)
+        self.metrics.count(outcome.result, duration: duration)
         try await delivery.acknowledge()
         self.finish(outcome, ip: target.device.ip, slow: lease.isSlow)
         logger.debug(
@@ -249,7 +255,7 @@ package final class Poller: Sendable {
     }
 
     private func handBack(_ delivery: Delivery<PollJob>, after delay: Duration, logger: Logger) async {
-        self.count(\.returned)
+        self.count(.returned)
         do {
             // The next slot makes up for a job that fails again and again; a dead letter would tell nobody anything.
             guard delivery.deliveryCount < Self.deliveries else { return try await delivery.acknowledge() }
@@ -294,7 +300,8 @@ package final class Poller: Sendable {
         self.now().timeIntervalSince(job.scheduledAt) <= Double(job.interval)
     }
 
-    private func count(_ counter: WritableKeyPath<Statistics, UInt64>) {
-        self.state.withLock { $0.statistics[keyPath: counter] += 1 }
+    private func count(_ drop: PollMetrics.Drop) {
+        self.state.withLock { $0.statistics[keyPath: drop.statistic] += 1 }
+        self.metrics.count(drop)
     }
 }

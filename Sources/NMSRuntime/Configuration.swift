@@ -18,9 +18,11 @@ package struct Configuration: Sendable, Equatable {
     package internal(set) var encryption = Encryption()
     package internal(set) var logs = Logs()
     package internal(set) var targets = Targets()
+    package internal(set) var discovery = Discovery()
     package internal(set) var winrm = WinRM()
     package internal(set) var retention = Retention()
     package internal(set) var rateLimit = RateLimit()
+    package internal(set) var metrics = Metrics()
     /// `NMSLITE_ADMIN_PASSWORD`, for the first start; never in a file's key.
     package internal(set) var adminPassword: Secret?
     /// Where each key that is not at its default was set, by dotted path; for messages.
@@ -50,6 +52,8 @@ extension Configuration {
         package internal(set) var readTimeout: Duration = .zero
         /// For one answer.
         package internal(set) var writeTimeout: Duration = .zero
+        /// Of clients, at once.
+        package internal(set) var maxConnections = 0
         package internal(set) var tls = TLS()
     }
 
@@ -159,6 +163,16 @@ extension Configuration {
         package var policy: TargetPolicy { TargetPolicy(allowed: self.allow) }
     }
 
+    /// Searches of subnets.
+    package struct Discovery: Sendable, Equatable {
+        /// Of one discovery.
+        package internal(set) var maxAddresses = 0
+        /// Connections that are being made at once.
+        package internal(set) var concurrency = 0
+        /// Connections that are begun per second.
+        package internal(set) var rate = 0
+    }
+
     /// The WinRM client.
     package struct WinRM: Sendable, Equatable {
         /// Warm connections kept between polls.
@@ -173,6 +187,14 @@ extension Configuration {
         package internal(set) var days = 0
         /// Hourly values outlive the metrics that they were made of.
         package internal(set) var hourlyDays = 0
+    }
+
+    /// Who may read `GET /metrics`.
+    package struct Metrics: Sendable, Equatable {
+        /// Opens it on the API's port; nil: it is not there.
+        package internal(set) var scrapeToken: Secret?
+        /// A plain listener of its own, without a token; nil: none.
+        package internal(set) var listen: ListenAddress?
     }
 
     /// Limits per API client.

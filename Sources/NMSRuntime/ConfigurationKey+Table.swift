@@ -39,6 +39,12 @@ extension ConfigurationKey {
             "Longest time for writing one answer."
         ),
         .init(
+            "server.max_connections",
+            .integer(10...1_000_000, \.server.maxConnections),
+            default: "2000",
+            "Most connections of clients at once, within a quarter of the descriptor limit; idle ones are closed for new ones."
+        ),
+        .init(
             "server.tls.enabled",
             .boolean(\.server.tls.enabled),
             default: "true",
@@ -229,6 +235,24 @@ extension ConfigurationKey {
             "Networks that may be polled and discovered; multicast and the unspecified address never."
         ),
         .init(
+            "discovery.max_addresses",
+            .integer(1...1_048_576, \.discovery.maxAddresses),
+            default: "65536",
+            "Addresses that one discovery may sweep."
+        ),
+        .init(
+            "discovery.concurrency",
+            .integer(1...65_536, \.discovery.concurrency),
+            default: "2048",
+            "Connections that a discovery makes at once; fewer where the descriptor limit is low."
+        ),
+        .init(
+            "discovery.rate",
+            .integer(1...1_000_000, \.discovery.rate),
+            default: "10000",
+            "Connections that a discovery begins per second."
+        ),
+        .init(
             "winrm.max_idle_connections",
             .integer(0...1_000_000, \.winrm.maxIdleConnections),
             default: "12000",
@@ -257,6 +281,19 @@ extension ConfigurationKey {
             .integer(1...1_000_000, \.rateLimit.requestsPerSecond),
             default: "2000",
             "Requests that one API client may send."
+        ),
+        .init(
+            "metrics.scrape_token",
+            .bearerToken(atLeast: 32, \.metrics.scrapeToken),
+            defaultNote: "none: the API's port has no /metrics",
+            secret: true,
+            "Opens GET /metrics on the API's port to scrapers that present it as a bearer token."
+        ),
+        .init(
+            "metrics.listen",
+            .loopback(\.metrics.listen),
+            defaultNote: "none",
+            "Plain HTTP for GET /metrics without a token, to scrapers on this machine."
         ),
     ]
 }

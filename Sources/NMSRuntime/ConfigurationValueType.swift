@@ -177,6 +177,41 @@ extension ConfigurationValueType {
         }
     }
 
+    /// A secret that a header can carry as a bearer token (RFC 6750 §2.1).
+    static func bearerToken(atLeast bytes: Int, _ field: Field<Secret?>) -> Self {
+        let expected = "at least \(bytes) of the characters A-Z a-z 0-9 - . _ ~ + /"
+        return Self("secret", constraint: expected, showsValue: false) { text, configuration throws(Malformed) in
+            let body = text[0].utf8.prefix { byte in
+                switch byte {
+                case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                    UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
+                    UInt8(ascii: "~"), UInt8(ascii: "+"), UInt8(ascii: "/"):
+                    true
+                default: false
+                }
+            }
+            // Base64 may end in equals signs.
+            guard body.count >= bytes, text[0].utf8.dropFirst(body.count).allSatisfy({ $0 == UInt8(ascii: "=") }) else {
+                throw Malformed(expected: expected)
+            }
+            configuration[keyPath: field] = Secret(text[0])
+        }
+    }
+
+    /// An address of this machine alone, with a port.
+    static func loopback(_ field: Field<ListenAddress?>) -> Self {
+        Self("address", constraint: "loopback, with a port") { text, configuration throws(Malformed) in
+            guard let address = ListenAddress(loopback: text[0]) else {
+                throw Malformed(
+                    expected:
+                        "a loopback address with a port, such as 127.0.0.1:9464 or [::1]:9464; for scrapers on other "
+                        + "machines, set metrics.scrape_token and use the API's port"
+                )
+            }
+            configuration[keyPath: field] = address
+        }
+    }
+
     /// A key of 32 bytes.
     static func key256(_ field: Field<Secret?>) -> Self {
         Self("secret", constraint: "32 bytes as base64 or 64 hexadecimal digits", showsValue: false) {

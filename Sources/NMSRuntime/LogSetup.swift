@@ -3,7 +3,7 @@ import Glibc
 #else
 import Darwin
 #endif
-import Logging
+package import Logging
 
 /// Sets the process's logging up, once.
 package enum LogSetup {
@@ -11,8 +11,12 @@ package enum LogSetup {
     ///
     /// A broken pipe on standard output must not end the process, so SIGPIPE is ignored from here on. Children inherit
     /// that: who starts one resets it.
+    /// - Parameter metadataProvider: what each line carries beside its own metadata, such as the id of a request.
     /// - Throws: when the log file cannot be opened.
-    package static func install(_ configuration: Configuration) throws(StartError) {
+    package static func install(
+        _ configuration: Configuration,
+        metadataProvider: Logger.MetadataProvider? = nil
+    ) throws(StartError) {
         let logs = configuration.logs
         let sink = try LogSink(logs.output)
         signal(SIGPIPE, SIG_IGN)
@@ -22,7 +26,7 @@ package enum LogSetup {
                 handler.metadataProvider = provider
                 return handler
             },
-            metadataProvider: nil
+            metadataProvider: metadataProvider
         )
     }
 }

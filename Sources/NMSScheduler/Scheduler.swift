@@ -1,5 +1,6 @@
 package import Foundation
 package import Logging
+package import Metrics
 package import NMSCore
 internal import Synchronization
 
@@ -41,6 +42,8 @@ package final class Scheduler: Sendable {
     private let now: @Sendable () -> Date
     private let sleep: @Sendable (Duration) async throws -> Void
     private let logger: Logger
+    /// From a poll's slot until its job is in the queue.
+    private let lag: Metrics.Timer
 
     package init(
         configuration: Configuration = Configuration(),
@@ -48,6 +51,7 @@ package final class Scheduler: Sendable {
         publisher: any PollJobPublisher,
         events: any DeviceEventSource,
         logger: Logger,
+        metrics: any MetricsFactory = MetricsSystem.factory,
         now: @escaping @Sendable () -> Date = { Date() },
         sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
     ) {
@@ -56,6 +60,7 @@ package final class Scheduler: Sendable {
         self.publisher = publisher
         self.events = events
         self.logger = logger
+        self.lag = Metrics.Timer(label: "nmslite_schedule_lag_seconds", factory: metrics)
         self.now = now
         self.sleep = sleep
     }
@@ -123,6 +128,7 @@ package final class Scheduler: Sendable {
         )
         do {
             try await self.publisher.publish(job)
+            self.lag.recordSeconds(max(0, self.now().timeIntervalSince(poll.scheduledAt)))
             self.state.withLock { $0.statistics.published += 1 }
         } catch {
             let failed = self.state.withLock { state in

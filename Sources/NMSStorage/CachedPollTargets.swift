@@ -79,6 +79,11 @@ package final class CachedPollTargets: PollTargetSource {
         self.credentialCache.invalidateAll()
     }
 
+    /// Look-ups answered from memory and not, since the start.
+    package var statistics: (devices: (hits: UInt64, misses: UInt64), credentials: (hits: UInt64, misses: UInt64)) {
+        (self.deviceCache.statistics, self.credentialCache.statistics)
+    }
+
     /// Frees what has expired; decrypted passwords among it.
     package func removeExpired() {
         self.deviceCache.removeExpired()

@@ -1,5 +1,6 @@
 package import struct Foundation.Date
 package import Logging
+package import Metrics
 package import NMSCore
 package import Postgres
 internal import Synchronization
@@ -18,6 +19,8 @@ package struct StorageWriterStatistics: Sendable, Equatable {
     package var unknownDevices = 0
     /// Results of devices that were deprovisioned meanwhile.
     package var unprovisioned = 0
+    /// Batches that were cut in two because the database refused some of their results.
+    package var bisections = 0
     /// Results handed back to the queue for another try.
     package var rejected = 0
     /// Tries that failed because of the database as a whole.
@@ -69,6 +72,9 @@ package final class StorageWriter: Sendable {
     private let clock: any Clock<Duration>
     private let now: @Sendable () -> Date
     private let state = Mutex(StorageWriterStatistics())
+    /// Results of a committed transaction, and its time.
+    private let batchResults: Recorder
+    private let batchDuration: Metrics.Timer
 
     package init(
         pool: PostgresPool,
@@ -77,6 +83,7 @@ package final class StorageWriter: Sendable {
         partitions: MetricsPartitions,
         options: Options = Options(),
         logger: Logger,
+        metrics: any MetricsFactory = MetricsSystem.factory,
         clock: any Clock<Duration> = ContinuousClock(),
         now: @escaping @Sendable () -> Date = { Date() }
     ) {
@@ -86,6 +93,8 @@ package final class StorageWriter: Sendable {
         self.partitions = partitions
         self.options = options
         self.logger = logger
+        self.batchResults = Recorder(label: "nmslite_writer_batch_results", factory: metrics)
+        self.batchDuration = Metrics.Timer(label: "nmslite_writer_batch_duration_seconds", factory: metrics)
         self.clock = clock
         self.now = now
     }
@@ -189,6 +198,7 @@ package final class StorageWriter: Sendable {
             case .refusedData(let reason) where part.count == 1:
                 self.bury(part[0].item, reason: reason, settle: settle)
             case .refusedData:
+                self.state.withLock { $0.bisections += 1 }
                 let middle = part.count / 2
                 parts.append(Array(part[middle...]))
                 parts.append(Array(part[..<middle]))
@@ -265,6 +275,9 @@ package final class StorageWriter: Sendable {
             try await self.partitions.ensure(months)
             outcome = try await self.attempt(results)
         }
+        let duration = ContinuousClock.now - start
+        self.batchResults.record(results.count)
+        self.batchDuration.record(duration: duration)
         self.state.withLock { state in
             state.batches += 1
             state.rows += outcome.rows
@@ -272,7 +285,7 @@ package final class StorageWriter: Sendable {
             state.unknownDevices += outcome.unknownDevices
             state.unprovisioned += outcome.unprovisioned
             state.lastBatchSize = results.count
-            state.lastBatchDuration = ContinuousClock.now - start
+            state.lastBatchDuration = duration
         }
         return outcome
     }

@@ -53,12 +53,20 @@ package final class PostgresPool: Sendable {
 
     package let configuration: PostgresConfiguration
     package let limits: PostgresPoolLimits
+    private let onAcquire: @Sendable (Duration) -> Void
     private let state: Mutex<State>
 
     /// Opens nothing yet.
-    package init(_ configuration: PostgresConfiguration, limits: PostgresPoolLimits = PostgresPoolLimits()) {
+    ///
+    /// - Parameter onAcquire: told how long each caller took to get its connection.
+    package init(
+        _ configuration: PostgresConfiguration,
+        limits: PostgresPoolLimits = PostgresPoolLimits(),
+        onAcquire: @escaping @Sendable (Duration) -> Void = { _ in }
+    ) {
         self.configuration = configuration
         self.limits = limits
+        self.onAcquire = onAcquire
         self.state = Mutex(
             State(
                 machine: Machine(maxOpen: limits.maxOpen, maxIdle: limits.maxIdle, maxLifetime: limits.maxLifetime)
@@ -84,7 +92,9 @@ package final class PostgresPool: Sendable {
         isolation: isolated (any Actor)? = #isolation,
         _ body: (PostgresConnection) async throws -> Value
     ) async throws -> Value {
+        let start = ContinuousClock.now
         let lease = try await self.acquire()
+        self.onAcquire(ContinuousClock.now - start)
         do {
             let value = try await body(lease.connection)
             await self.release(lease)

@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import MetricsTestKit
 import NMSCollectors
 import NMSCore
 import Synchronization
@@ -165,7 +166,12 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
 }
 
 @Suite(.timeLimit(.minutes(1))) struct PollerTests {
-    private func poller(_ world: World, workers: Int = 4, timeout: Duration = .seconds(30)) -> Poller {
+    private func poller(
+        _ world: World,
+        workers: Int = 4,
+        timeout: Duration = .seconds(30),
+        metrics: TestMetrics = TestMetrics()
+    ) -> Poller {
         var configuration = Poller.Configuration()
         configuration.workerCount = workers
         configuration.timeout = timeout
@@ -178,7 +184,8 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
             gate: world,
             results: world,
             policy: TargetPolicy(),
-            logger: Logger(label: "test")
+            logger: Logger(label: "test"),
+            metrics: PollMetrics(factory: metrics)
         )
     }
 
@@ -276,6 +283,51 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         #expect(world.state.withLock { $0.rejected.isEmpty && $0.results.isEmpty })
     }
 
+    /// What is counted is what is in the queue, by its code; what gave no result is counted apart.
+    @Test func pollsAreCountedByTheirResult() async throws {
+        let world = World()
+        world.state.withLock { state in
+            state.behaviour[2] = .fails(.timeout)
+            state.behaviour[3] = .lacksNetwork
+        }
+        let metrics = TestMetrics()
+        let poller = self.poller(world, metrics: metrics)
+        let jobs = [1, 1, 2, 3, 5000].map { self.job($0) } + [self.job(1, age: 61)]
+        let results = try await self.run(world, poller, jobs: jobs)
+        #expect(results.count == 4)
+        func polls(_ result: String) throws -> Int64 {
+            try metrics.expectCounter("nmslite_polls_total", [("result", result)]).totalValue
+        }
+        #expect(try polls("success") == 2 && polls("timeout") == 1 && polls("counters_missing") == 1)
+        // Every result is there from the start, at 0.
+        for code in PollErrorCode.allCases where ![.timeout, .countersMissing].contains(code) {
+            #expect(try polls(code.rawValue) == 0)
+        }
+        func dropped(_ reason: String) throws -> Int64 {
+            try metrics.expectCounter("nmslite_poll_jobs_dropped_total", [("reason", reason)]).totalValue
+        }
+        #expect(try dropped("orphaned") == 1 && dropped("late") == 1)
+        #expect(try dropped("overlapped") == 0 && dropped("returned") == 0)
+        func durations(_ outcome: String) throws -> [Int64] {
+            try metrics.expectTimer("nmslite_poll_duration_seconds", [("outcome", outcome)]).values
+        }
+        // A poll with a group missing is a good one: it gave a row.
+        #expect(try durations("success").count == 3 && durations("failure").count == 1)
+        #expect(try durations("success").allSatisfy { $0 > 0 && $0 < 30_000_000_000 })
+    }
+
+    /// A result that the queue did not take is no poll: its job comes again.
+    @Test func aPollWhoseResultIsLostIsNotCounted() async throws {
+        let world = World()
+        world.state.withLock { $0.publishFailures = 100 }
+        let metrics = TestMetrics()
+        try await self.run(world, self.poller(world, metrics: metrics), jobs: [self.job(1)])
+        #expect(metrics.counterTotal(label: "nmslite_polls_total") == 0)
+        #expect(
+            try metrics.expectCounter("nmslite_poll_jobs_dropped_total", [("reason", "returned")]).totalValue == 1
+        )
+    }
+
     @Test func staleAndOrphanedJobsDoNothing() async throws {
         let world = World()
         let poller = self.poller(world)
@@ -288,7 +340,8 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
     @Test func overlappingJobsOfADeviceAreSkippedAndCounted() async throws {
         let world = World()
         world.state.withLock { $0.behaviour[1] = .stalls }
-        let poller = self.poller(world)
+        let metrics = TestMetrics()
+        let poller = self.poller(world, metrics: metrics)
         let running = Task { try await poller.run(drain: .milliseconds(50)) }
         world.deliver(self.job(1, "first"))
         while world.state.withLock({ $0.samples[1] }) == nil { try await Task.sleep(for: .milliseconds(1)) }
@@ -298,6 +351,10 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         poller.stop()
         try await running.value
         #expect(poller.statistics.overlapping == 1)
+        let dropped = "nmslite_poll_jobs_dropped_total"
+        #expect(try metrics.expectCounter(dropped, [("reason", "overlapped")]).totalValue == 1)
+        #expect(try metrics.expectCounter(dropped, [("reason", "returned")]).totalValue == 1)
+        #expect(metrics.counterTotal(label: "nmslite_polls_total") == 0)
         // What was not finished within the drain time goes back to the queue.
         #expect(world.state.withLock { $0.rejected } == ["first"])
         #expect(world.state.withLock { $0.results.isEmpty })

@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import MetricsTestKit
 import NMSCore
 import Synchronization
 import Testing
@@ -72,12 +73,13 @@ private final class World: ScheduleSource, PollJobPublisher, DeviceEventSource, 
         }
     }
 
-    func scheduler() -> Scheduler {
+    func scheduler(metrics: TestMetrics = TestMetrics()) -> Scheduler {
         Scheduler(
             source: self,
             publisher: self,
             events: self,
             logger: Logger(label: "test"),
+            metrics: metrics,
             now: { self.state.withLock { $0.now } },
             sleep: { try await self.sleep($0) }
         )
@@ -103,6 +105,18 @@ private final class World: ScheduleSource, PollJobPublisher, DeviceEventSource, 
             #expect(own.allSatisfy { $0.credentialID == device.credentialID && $0.interval == 10 && !$0.manual })
         }
         #expect(scheduler.statistics.published == UInt64(jobs.count))
+    }
+
+    /// The lag is that of the slot: what the scheduler slept too long, and what the queue took.
+    @Test func theLagOfEveryJobIsObserved() async throws {
+        let world = World(devices: [ScheduledDevice(deviceID: 1, credentialID: 1, interval: 10)], seconds: 60)
+        let metrics = TestMetrics()
+        try await world.scheduler(metrics: metrics).run()
+        let lags = try metrics.expectTimer("nmslite_schedule_lag_seconds").values
+        #expect(lags.count == world.state.withLock { $0.jobs.count })
+        // It looks every 250 ms, and rounds to the millisecond.
+        #expect(lags.allSatisfy { (0...300_000_000).contains($0) })
+        #expect(lags.contains { $0 > 0 })
     }
 
     @Test func aQueueThatRefusesIsCountedAndDoesNotStopTheSchedule() async throws {

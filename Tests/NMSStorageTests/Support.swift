@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import Metrics
 import NMSCore
 import NMSStorageTestSupport
 import Postgres
@@ -268,6 +269,7 @@ extension MetricsResult {
 func withWriter(
     _ harness: WriterHarness = WriterHarness(),
     clock: any Clock<Duration> = ContinuousClock(),
+    metrics: any MetricsFactory = NOOPMetricsHandler.instance,
     options change: (inout StorageWriter.Options) -> Void = { _ in },
     _ body: (TestDatabase, WriterHarness, StorageWriter) async throws -> Void
 ) async throws {
@@ -283,6 +285,7 @@ func withWriter(
             partitions: MetricsPartitions(pool: database.pool, logger: .testing),
             options: options,
             logger: .testing,
+            metrics: metrics,
             clock: clock
         )
         let task = Task { await writer.run() }
