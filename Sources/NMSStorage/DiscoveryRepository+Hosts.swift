@@ -73,7 +73,7 @@ private struct PreparedProgress {
     }
 }
 
-/// Hosts as the columns hold them: the last of each address, in the order of their text.
+/// Hosts as the columns hold them: the last of each address, in the order of addresses.
 private struct PreparedHosts {
     struct Host {
         let ip: String
@@ -94,12 +94,13 @@ private struct PreparedHosts {
     private static let buildLength = 50
 
     init(_ found: [DiscoveredHost]) throws {
-        var byAddress: [String: DiscoveredHost] = [:]
+        var byAddress: [IPAddress: DiscoveredHost] = [:]
         for host in found {
-            guard let ip = IPAddress(host.ip)?.description else { continue }
-            byAddress[ip] = host
+            guard let address = IPAddress(host.ip) else { continue }
+            byAddress[address] = host
         }
-        self.hosts = try byAddress.sorted { $0.key < $1.key }.map { ip, host in
+        self.hosts = try byAddress.sorted { $0.key < $1.key }.map { address, host in
+            let ip = address.description
             var bare = host
             bare.ip = ip
             bare.evidence = DiscoveryEvidence()
@@ -176,7 +177,7 @@ private struct HostTransaction {
             INSERT INTO devices (ip, hostname, os, build, polling_interval, last_seen)
             SELECT found.ip, found.hostname, found.os, found.build, $5::integer, NOW()
             FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS found (ip, hostname, os, build)
-            ORDER BY found.ip
+            ORDER BY found.ip::inet
             ON CONFLICT (ip) DO NOTHING
             RETURNING \(DeviceRepository.columns)
             """,

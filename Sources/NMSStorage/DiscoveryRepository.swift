@@ -200,7 +200,12 @@ package struct DiscoveryRepository: Sendable {
             """,
             [id, max(0, limit), max(0, offset)]
         )
-        return Page(items: try rows.map(Self.foundHost), total: try total[0].value("total"), limit: limit, offset: offset)
+        return Page(
+            items: try rows.map(Self.foundHost),
+            total: try total[0].value("total"),
+            limit: limit,
+            offset: offset
+        )
     }
 
     /// Why credentials did not open hosts, the most frequent reason first.

@@ -14,6 +14,16 @@ struct ErrorReport {
     /// Another process is in the way.
     static let temporary: Int32 = 75
     static let failure: Int32 = 1
+    /// The command was called wrongly (EX_USAGE).
+    static let usage: Int32 = 64
+    /// A server does not answer (EX_UNAVAILABLE).
+    static let unavailable: Int32 = 69
+    /// A server is not the one that was expected (EX_PROTOCOL).
+    static let untrusted: Int32 = 76
+    /// The server does not let this user do this (EX_NOPERM).
+    static let denied: Int32 = 77
+    /// Ended by Ctrl-C, as shells count it: 128 + SIGINT.
+    static let interrupted: Int32 = 130
 
     let message: String
     let status: Int32

@@ -14,7 +14,9 @@ struct NMSliteCommand: ParsableCommand {
 
             \(ConfigurationKey.helpText())
             """,
-        subcommands: [ServeCommand.self, MigrateCommand.self, UserCommand.self, VersionCommand.self],
+        subcommands: [
+            ServeCommand.self, MigrateCommand.self, UserCommand.self, DiscoverCommand.self, VersionCommand.self,
+        ],
         defaultSubcommand: ServeCommand.self
     )
 }

@@ -11,6 +11,12 @@ enum PasswordInput {
         return first
     }
 
+    /// Asks once on a terminal; one line of standard input otherwise.
+    static func readExisting(of user: String) throws -> Secret {
+        guard isatty(STDIN_FILENO) == 1 else { return try self.checked(readLine(strippingNewline: true)) }
+        return try self.checked(self.prompt("Password of \(user): "))
+    }
+
     private static func checked(_ text: String?) throws -> Secret {
         guard let text, !text.isEmpty else { throw CommandError("no password was given") }
         return Secret(text)

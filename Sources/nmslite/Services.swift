@@ -23,6 +23,9 @@ struct Services {
     let cipher: CredentialCipher
     let secrets: Secrets
     let certificate: ServerCertificate?
+    /// Each element asks to look at the certificate's files.
+    let certificateReloads: AsyncStream<Void>
+    let renewal: CertificateRenewal?
     let logger: Logger
 
     /// Runs until a graceful shutdown, which ends the services from the last to the first: requests, schedule, polls,
@@ -37,11 +40,35 @@ struct Services {
             services.append(self.rollUpService())
             services.append(self.writerService(partitions))
         }
+        // One of each: the guard bounds the sign-ins of polls and discoveries together.
+        let gate = LockoutGuard(store: credentials, events: self.queue, logger: Logger(label: "sign-in"))
+        let collectors = self.collectors()
         if self.has(.poller) {
-            services.append(contentsOf: self.pollerServices(devices: devices, credentials: credentials))
+            services.append(
+                contentsOf: self.pollerServices(
+                    devices: devices,
+                    credentials: credentials,
+                    gate: gate,
+                    collectors: collectors
+                )
+            )
+        }
+        if self.has(.discovery) {
+            let identifiers = collectors.all.compactMap { $0 as? any WindowsIdentifier }
+            let discovery = DiscoveryServices(
+                services: self,
+                gate: gate,
+                identifiers: identifiers,
+                credentials: credentials
+            )
+            services.append(contentsOf: discovery.make())
         }
         if self.has(.scheduler) { services.append(self.schedulerService(devices)) }
-        if self.has(.api) { services.append(try await self.api(devices: devices, credentials: credentials)) }
+        if self.has(.api) {
+            if let renewal = self.renewal { services.append(CancelledService { try await renewal.run() }) }
+            services.append(try await self.api(devices: devices, credentials: credentials))
+        }
+        if let listener = try Observability.listener(self.configuration) { services.append(listener) }
         var group = ServiceGroupConfiguration(
             services: services.map { .init(service: $0) },
             logger: Logger(label: "nmslite.lifecycle") { _ in SwiftLogNoOpLogHandler() }
@@ -65,6 +92,7 @@ struct Services {
             options: options,
             logger: Logger(label: "writer")
         )
+        Observability.observe(writer)
         return CancelledService { await writer.run() }
     }
 
@@ -82,7 +110,12 @@ struct Services {
 
     // MARK: - Polling
 
-    private func pollerServices(devices: DeviceRepository, credentials: CredentialRepository) -> [any Service] {
+    private func pollerServices(
+        devices: DeviceRepository,
+        credentials: CredentialRepository,
+        gate: LockoutGuard,
+        collectors: CollectorRegistry
+    ) -> [any Service] {
         let logger = Logger(label: "poller")
         let targets = CachedPollTargets(
             devices: devices,
@@ -90,8 +123,6 @@ struct Services {
             deviceTTL: self.configuration.cache.deviceTTL,
             credentialTTL: self.configuration.cache.credentialTTL
         )
-        let guardian = LockoutGuard(store: credentials, events: self.queue, logger: logger)
-        let collectors = self.collectors()
         var polling = Poller.Configuration()
         polling.workerCount = self.configuration.polling.workerCount
         polling.timeout = self.configuration.polling.timeout
@@ -100,15 +131,16 @@ struct Services {
             source: self.queue,
             targets: targets,
             collectors: collectors,
-            gate: guardian,
+            gate: gate,
             results: self.queue,
             policy: self.configuration.targets.policy,
             logger: logger
         )
+        Observability.observe(poller, workers: polling.workerCount, targets: targets)
         let follower = PollEventFollower(
             source: self.queue,
             targets: targets,
-            gate: guardian,
+            gate: gate,
             collectors: collectors,
             poller: poller,
             logger: logger
@@ -128,16 +160,21 @@ struct Services {
         var limits = WindowsCollectorLimits()
         limits.idleConnections = IdleConnectionBudget(limit: self.idleConnections())
         let group = MultiThreadedEventLoopGroup.singleton
-        return CollectorRegistry([
-            WinRMCollector(caFile: self.configuration.winrm.caFile, limits: limits, eventLoopGroup: group),
-            WMICollector(limits: limits, eventLoopGroup: group),
-        ])
+        let winrm = WinRMCollector(caFile: self.configuration.winrm.caFile, limits: limits, eventLoopGroup: group)
+        let wmi = WMICollector(limits: limits, eventLoopGroup: group)
+        Observability.observe(collector: winrm.name) { winrm.sessions.count }
+        Observability.observe(collector: wmi.name) { wmi.sessions.count }
+        return CollectorRegistry([winrm, wmi])
     }
 
     /// `winrm.max_idle_connections`, or what the descriptor limit allows.
     private func idleConnections() -> Int {
         let wanted = self.configuration.winrm.maxIdleConnections
-        let allowed = DescriptorLimit.idleConnections(wanted: wanted, limit: self.descriptorLimit)
+        let allowed = DescriptorLimit.idleConnections(
+            wanted: wanted,
+            clients: self.clientConnections,
+            limit: self.descriptorLimit
+        )
         if allowed < wanted {
             self.logger.notice(
                 "fewer idle connections than winrm.max_idle_connections: the descriptor limit (ulimit -Hn) is low",
@@ -147,13 +184,21 @@ struct Services {
         return allowed
     }
 
+    /// Connections that clients of the API may have: `server.max_connections`, or what the descriptor limit allows.
+    private var clientConnections: Int {
+        guard self.has(.api) else { return 0 }
+        let wanted = self.configuration.server.maxConnections
+        return DescriptorLimit.clientConnections(wanted: wanted, limit: self.descriptorLimit)
+    }
+
     private func schedulerService(_ devices: DeviceRepository) -> any Service {
         let logger = Logger(label: "scheduler")
         let scheduler = Scheduler(source: devices, publisher: self.queue, events: self.queue, logger: logger)
+        Observability.observe(scheduler)
         let lock = AdvisoryLock(self.pool.configuration, key: .schedulerLeader, logger: logger)
         return CancelledService {
             await Retry.untilCancelled("scheduler", logger: logger) {
-                try await lock.whileHeld { try await scheduler.run() }
+                try await lock.whileHeld { try await Observability.leading { try await scheduler.run() } }
             }
         }
     }
@@ -176,6 +221,13 @@ struct Services {
                 minimumVersion: minimumVersion
             )
         }
+        api.maximumConnections = self.clientConnections
+        if api.maximumConnections < self.configuration.server.maxConnections {
+            self.logger.notice(
+                "fewer connections of clients than server.max_connections: the descriptor limit (ulimit -Hn) is low",
+                metadata: ["allowed": "\(api.maximumConnections)", "descriptors": "\(self.descriptorLimit)"]
+            )
+        }
         api.readTimeout = self.configuration.server.readTimeout
         api.writeTimeout = self.configuration.server.writeTimeout
         api.accessTokenTTL = self.configuration.auth.accessTokenTTL
@@ -183,6 +235,7 @@ struct Services {
         api.metricsTTL = self.configuration.cache.metricsTTL
         api.cleanupInterval = self.configuration.cache.cleanupInterval
         api.defaultPollingInterval = Int(self.configuration.polling.defaultInterval.components.seconds)
+        api.exposition = Observability.exposition(self.configuration)
         api.requestsPerSecond = self.configuration.rateLimit.requestsPerSecond
         let (pool, queue) = (self.pool, self.queue)
         let dependencies = APIDependencies(
@@ -191,8 +244,12 @@ struct Services {
             credentials: credentials,
             devices: devices,
             metrics: MetricsRepository(pool: pool),
+            audit: AuditRepository(pool: pool),
+            discoveries: DiscoveryRepository(pool: pool),
             hasher: try PasswordHasher(cost: self.configuration.auth.bcryptCost),
             jobs: queue,
+            discoveryJobs: queue,
+            discoveryTargets: DiscoveryTargetAdapter(self.configuration),
             events: queue,
             eventSource: queue,
             targets: self.configuration.targets.policy,
@@ -210,6 +267,7 @@ struct Services {
                         ? ComponentHealth(.up) : ComponentHealth(.down, message: "NATS is not connected")
                 },
             ],
+            certificateReloads: self.certificateReloads,
             logger: Logger(label: "api")
         )
         return try await buildApplication(dependencies: dependencies, configuration: api)

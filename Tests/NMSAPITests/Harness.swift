@@ -7,6 +7,7 @@ import Logging
 import NIOCore
 import NMSCore
 import NMSStorage
+import NMSStorageTestSupport
 import Postgres
 import PostgresTestSupport
 import Synchronization
@@ -21,8 +22,10 @@ struct Harness: Sendable {
     let database: TestDatabase
     let dependencies: APIDependencies
     let jobs = Recorder<PollJob>()
+    let discoveryJobs = Recorder<QueuedDiscovery>()
     let events = Recorder<DeviceEvent>()
     let source = EventSource()
+    let diagnosis = ScriptedDiagnosis()
     let clock = TestClock()
     let log = LogRecorder()
 
@@ -46,11 +49,16 @@ struct Harness: Sendable {
             credentials: CredentialRepository(pool: database.pool, cipher: CredentialCipher(key: key)),
             devices: DeviceRepository(pool: database.pool),
             metrics: MetricsRepository(pool: database.pool),
+            audit: AuditRepository(pool: database.pool),
+            discoveries: DiscoveryRepository(pool: database.pool),
             hasher: try PasswordHasher(cost: 4),
             jobs: self.jobs,
+            discoveryJobs: self.discoveryJobs,
+            discoveryTargets: BlockTargets(policy: targets),
             events: self.events,
             eventSource: self.source,
             targets: targets,
+            diagnosis: self.diagnosis,
             health: health,
             clocks: APIClocks(wall: { clock.wall }, monotonic: { clock.monotonic }),
             logger: Logger(label: "test") { _ in RecordingLogHandler(recorder: log) }
@@ -140,7 +148,9 @@ struct API: Sendable {
             headers: fields,
             body: body.map { ByteBuffer(string: $0) }
         )
-        return Reply(response)
+        let reply = Reply(response)
+        OpenAPIConformance.check(method, base, reply)
+        return reply
     }
 
     func get(_ path: String) async throws -> Reply { try await self.call(.get, path) }
@@ -252,6 +262,10 @@ final class Recorder<Message: Sendable>: Sendable {
 
 extension Recorder: PollJobPublisher where Message == PollJob {
     func publish(_ job: PollJob) async throws { try self.record(job) }
+}
+
+extension Recorder: DiscoveryJobPublisher where Message == QueuedDiscovery {
+    func publish(_ job: QueuedDiscovery) async throws { try self.record(job) }
 }
 
 extension Recorder: DeviceEventPublisher where Message == DeviceEvent {

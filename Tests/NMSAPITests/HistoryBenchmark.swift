@@ -7,6 +7,7 @@ import Logging
 import NIOCore
 import NMSCore
 import NMSStorage
+import NMSStorageTestSupport
 import Postgres
 import Testing
 
@@ -189,8 +190,12 @@ private enum BenchmarkServer {
             credentials: CredentialRepository(pool: pool, cipher: CredentialCipher(key: key)),
             devices: DeviceRepository(pool: pool),
             metrics: MetricsRepository(pool: pool),
+            audit: AuditRepository(pool: pool),
+            discoveries: DiscoveryRepository(pool: pool),
             hasher: hasher,
             jobs: Recorder<PollJob>(),
+            discoveryJobs: Recorder<QueuedDiscovery>(),
+            discoveryTargets: BlockTargets(policy: TargetPolicy()),
             events: Recorder<DeviceEvent>(),
             eventSource: EventSource(),
             logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() }

@@ -103,7 +103,10 @@ import Testing
             let first = try await fixture.running()
             try await fixture.store(
                 first,
-                [.testing("10.0.0.1", hostname: "old"), .testing("10.0.0.2", hostname: "proven", credential: credential)]
+                [
+                    .testing("10.0.0.1", hostname: "old"),
+                    .testing("10.0.0.2", hostname: "proven", credential: credential),
+                ]
             )
             try await fixture.discoveries.finish(id: first, worker: "w1", error: nil)
             _ = try await fixture.devices.create(NewDevice(ip: IPAddress("10.0.0.3")!, hostname: "typed"))
@@ -187,7 +190,9 @@ import Testing
                     .testing("10.0.0.1", trials: [refused]), .testing("10.0.0.2", trials: [refused]),
                     .testing(
                         "10.0.0.3",
-                        trials: [CredentialTrial(credentialID: 4, error: .timeout, message: "slow"), .init(credentialID: 5)]
+                        trials: [
+                            CredentialTrial(credentialID: 4, error: .timeout, message: "slow"), .init(credentialID: 5),
+                        ]
                     ),
                 ]
             )

@@ -78,10 +78,12 @@ import Testing
     @Test func cancellingEndsItOnceAndNeverWhatIsOver() async throws {
         try await DiscoveryFixture.with { fixture in
             let id = try await fixture.running()
-            guard case .cancelled(let cancelled) = try await fixture.discoveries.cancel(
-                id: id,
-                audit: DiscoveryFixture.user
-            ) else {
+            guard
+                case .cancelled(let cancelled) = try await fixture.discoveries.cancel(
+                    id: id,
+                    audit: DiscoveryFixture.user
+                )
+            else {
                 Issue.record("not cancelled")
                 return
             }

@@ -278,7 +278,8 @@ import Testing
                 """,
                 [device, self.hour]
             )
-            try await Migrator(database.configuration).up()
+            let withHours = Migrator(database.configuration, migrations: Array(Migration.all.prefix(2)))
+            try await withHours.up()
             let rollUp = HistoryRollUp.testing(database, now: self.hour + 10 * 86_400)
             for (steps, hours) in [(0, 0), (1, 0), (1, 1), (9, 10), (100, 50)] {
                 for _ in 0..<steps { _ = try await rollUp.step(pool) }
@@ -287,9 +288,9 @@ import Testing
                 #expect(try await self.answer(database, device, hour: self.hour + 49 * 3600)?.average == 296.5)
             }
             // And back: the rows stay.
-            #expect(try await Migrator(database.configuration).down()?.version == 2)
+            #expect(try await withHours.down()?.version == 2)
             #expect(try await pool.count("metrics") == 300)
-            try await Migrator(database.configuration).up()
+            try await withHours.up()
             try await rollUp.finish(pool)
             #expect(try await self.answer(database, device, hour: self.hour + 5 * 3600)?.average == 32.5)
         }
