@@ -107,6 +107,7 @@ import Testing
         "polling.default_interval": "10s", "polling.worker_count": "50", "polling.timeout": "20s",
         "polling.unreachable_after": "5", "logging.level": "debug", "logging.format": "text",
         "logging.output": "stderr", "targets.allow": "10.0.0.0/8, fd00::/8", "winrm.max_idle_connections": "100",
+        "discovery.max_addresses": "256", "discovery.concurrency": "100", "discovery.rate": "50",
         "winrm.ca_file": "ca.pem", "retention.days": "30", "retention.hourly_days": "500",
         "rate_limit.requests_per_second": "10", "metrics.listen": "127.0.0.1:9464",
     ]

@@ -49,7 +49,8 @@ struct FaultFileTests {
         "tls_wrong_name", "tls_untrusted", "dcom_privacy_required", "activation_denied", "hostname_bindings",
         "foreign_bindings", "dynamic_port_closed", "small_fragments", "split_answers", "namespace_denied",
         "enumeration_error", "smart_enumerator_refused", "bad_signature", "objects_reclaimed", "single_rows",
-        "timed_out_first", "pings_denied", "single_interface",
+        "timed_out_first", "pings_denied", "single_interface", "ports_closed", "ports_silent", "not_windows_http",
+        "ssh_banner", "tar_pit", "other_wsman", "samba_only",
     ])
     func everyFaultHasDefaults(name: String) throws {
         let faults = try self.file.parse("- {hosts: 127.1.0.1, fault: \(name)}")
@@ -67,6 +68,8 @@ struct FaultFileTests {
         ("- {hosts: 127.1.0.1, fault: refused, delay: 5s}", "refused has no parameter delay"),
         ("- {hosts: 127.1.0.1, fault: slow_query, class: Win32_Foo}", "class: Win32_Foo is not one of"),
         ("- {hosts: 127.1.0.1, fault: plain_refused, status: 404}", "status: 404"),
+        ("- {hosts: 127.1.0.1, fault: ports_closed, ports: smb}", "ports: smb is no list"),
+        ("- {hosts: 127.1.0.1, fault: tar_pit, ports: dcom}", "tar_pit has no parameter ports"),
         ("hosts: 127.1.0.1", "must be a list"),
         ("- 5", "fault 1: must be a mapping"),
         ("- {hosts: 127.1.0.1, fault: refused}\n- {hosts: 127.1.0.1, fault: x}", "fault 2: there is no fault x"),
@@ -90,6 +93,37 @@ struct FaultPlanTests {
         #expect(plan.active(for: 3, at: Self.at(10)).contains(.garbage))
         #expect(!plan.active(for: 3, at: Self.at(20)).contains(.garbage))
         #expect(!plan.active(for: 4, at: Self.at(15)).contains(.garbage))
+    }
+
+    @Test func portsCloseAndFallSilentByThemselves() {
+        let faults = [
+            Fault(kind: .portsClosed([.winrm]), hosts: [0, 1], start: Self.at(10), end: Self.at(20)),
+            Fault(kind: .portsSilent([.dcom]), hosts: [0], start: Self.at(10), end: Self.at(20)),
+            Fault(kind: .decoy(.samba), hosts: [2], start: Self.at(0)),
+            Fault(kind: .refused, hosts: [1], start: Self.at(15)),
+        ]
+        let plan = FaultPlan().replaced(by: faults, at: Self.start)
+        func modes(_ host: Int, _ seconds: Double) -> [PortMode] {
+            HostPort.allCases.map { plan.mode(of: $0, at: host, Self.at(seconds)) }
+        }
+        #expect(modes(0, 9) == [.open, .open, .open, .closed])
+        #expect(modes(0, 10) == [.closed, .open, .silent, .closed])
+        #expect(modes(0, 20) == [.open, .open, .open, .closed])
+        #expect(modes(1, 16) == [.closed, .closed, .closed, .closed])
+        #expect(modes(2, 1) == [.closed, .closed, .closed, .open])
+        #expect(plan.hostsWithListenerFaults == [0, 1, 2])
+    }
+
+    @Test func hostsMayLieApart() throws {
+        let base = try #require(IPv4("127.1.0.1"))
+        let range = try #require(AddressRange(base: base, count: 10, step: 13))
+        #expect(range.index(of: try #require(IPv4("127.1.0.27"))) == 2)
+        #expect(range.index(of: try #require(IPv4("127.1.0.28"))) == nil)
+        #expect(range.index(of: try #require(IPv4("127.1.0.131"))) == nil)
+        #expect(range.indices(in: try #require(IPv4.range("127.1.0.2-127.1.0.40"))) == [1, 2, 3])
+        #expect(range.indices(in: try #require(IPv4.range("127.1.0.2-127.1.0.13"))).isEmpty)
+        #expect("\(range)" == "127.1.0.1-127.1.0.118")
+        #expect(AddressRange(base: IPv4(value: .max - 12), count: 2, step: 13) == nil)
     }
 
     @Test func aRebootTakesTheHostDownAndLasts() {
