@@ -1,6 +1,9 @@
 """Discovery end to end: what is found, what is stored, and what happens when something goes wrong meanwhile."""
 
 import json
+import os
+import pty
+import re
 import signal
 import subprocess
 import threading
@@ -299,6 +302,31 @@ def test_the_command_line(start, password_file):
     wrong.write_text(WRONG_PASSWORD + "\n")
     done = discover(network(fleet), *local[:-1], wrong)
     assert done.returncode == 77 and WRONG_PASSWORD not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_terminal_sees_a_bar(start, password_file, no_color):
+    server = start.server("--discovery.rate", "400")
+    terminal, ours = pty.openpty()
+    done = subprocess.Popen(
+        [BIN / "nmslite", "discover", "127.0.9.0/24", "--data_dir", server.data, "--server.port", str(server.port),
+         "--password-file", password_file],
+        stdin=subprocess.DEVNULL, stdout=ours, stderr=ours, env={**os.environ, "TERM": "xterm", "NO_COLOR": no_color},
+    )  # fmt: skip
+    os.close(ours)
+    seen = b""
+    try:
+        while chunk := os.read(terminal, 65536):
+            seen += chunk
+    except OSError:
+        pass  # The other end is closed.
+    finally:
+        os.close(terminal)
+    assert done.wait(20) == 0, seen
+    text = seen.decode()
+    assert re.search(r"\r\x1b\[K\[#*-+\] \d+% \d+/254, 0 found", text), text
+    assert "completed: 254 of 254 addresses, 0 Windows machines" in text
+    assert "\x1b[1m" not in text
 
 
 def test_control_c_cancels_on_the_server(start, password_file):
