@@ -23,14 +23,22 @@ struct Instance: Service {
     let configuration: NMSRuntime.Configuration
     /// File descriptors that this process may have.
     let descriptorLimit: Int
+    /// Each element asks to look at the certificate's files.
+    let certificateReloads: AsyncStream<Void>
     let logger: Logger
 
     /// Set when the services take over; until then a shutdown cancels the start.
     private let isServing = Flag()
 
-    init(configuration: NMSRuntime.Configuration, descriptorLimit: Int, logger: Logger) {
+    init(
+        configuration: NMSRuntime.Configuration,
+        descriptorLimit: Int,
+        certificateReloads: AsyncStream<Void>,
+        logger: Logger
+    ) {
         self.configuration = configuration
         self.descriptorLimit = descriptorLimit
+        self.certificateReloads = certificateReloads
         self.logger = logger
     }
 
@@ -71,6 +79,8 @@ struct Instance: Service {
                         cipher: cipher,
                         secrets: secrets,
                         certificate: certificate,
+                        certificateReloads: self.certificateReloads,
+                        renewal: self.renewal(of: certificate, directory: instance.directory),
                         logger: self.logger
                     ).run()
                 }
@@ -89,6 +99,7 @@ struct Instance: Service {
             return try await body(PostgresConfiguration(external: database, host: host))
         }
         let server = try await DatabaseAccess.prepare(instance, logger: Logger(label: "postgres"))
+        Observability.observe(child: "postgres") { server.status }
         try await server.whileRunning {
             try await body(DatabaseAccess.finished(server.connectionConfiguration, database))
         }
@@ -108,6 +119,7 @@ struct Instance: Service {
             lock: instance.childrenLock,
             logger: Logger(label: "nats-server")
         )
+        Observability.observe(child: "nats") { server.status }
         try await server.whileRunning { try await self.withConnection(server.queueOptions, body) }
     }
 
@@ -118,6 +130,7 @@ struct Instance: Service {
         var options = options
         options.pollTimeout = self.configuration.polling.timeout
         let queue = try await NATSQueue.connect(options, logger: Logger(label: "queue"))
+        Observability.observe(queue)
         do { try await body(queue) } catch {
             await queue.shutDown()
             throw error
@@ -136,8 +149,10 @@ struct Instance: Service {
                 maxOpen: database.maxOpenConns,
                 maxIdle: database.maxIdleConns,
                 maxLifetime: database.connMaxLifetime
-            )
+            ),
+            onAcquire: Observability.acquireObserver()
         )
+        Observability.observe(pool)
         do { try await body(pool) } catch {
             await pool.close()
             throw error
@@ -171,7 +186,8 @@ struct Instance: Service {
         let first = try FirstAdminPassword.prepare(self.configuration, directory: directory)
         let hasher = try PasswordHasher(cost: self.configuration.auth.bcryptCost)
         let hash = try await hasher.hash(first.password.exposed)
-        guard try await users.createFirst(username: "admin", passwordHash: hash, role: .admin) != nil else {
+        let made = try await users.createFirst(username: "admin", passwordHash: hash, role: .admin, audit: .system)
+        guard made != nil else {
             // Another instance was first: the password in our file opens nothing.
             if let file = first.file { try? FileManager.default.removeItem(atPath: file) }
             return
@@ -179,6 +195,16 @@ struct Instance: Service {
         self.logger.info(
             "first user made",
             metadata: ["username": "admin", "initial_password_file": "\(first.file ?? "none: NMSLITE_ADMIN_PASSWORD")"]
+        )
+    }
+
+    /// nil for a certificate that was given: its owner renews it.
+    private func renewal(of certificate: ServerCertificate?, directory: DataDirectory) -> CertificateRenewal? {
+        guard certificate?.isSelfSigned == true else { return nil }
+        let configuration = self.configuration
+        return CertificateRenewal(
+            prepare: { try ServerCertificate.prepare(configuration, directory: directory) },
+            logger: self.logger
         )
     }
 

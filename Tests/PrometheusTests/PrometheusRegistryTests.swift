@@ -174,6 +174,24 @@ import Testing
         #expect(await registry.lines("took_seconds_count") == ["took_seconds_count \(total)"])
     }
 
+    /// Nothing but increments, so that threads meet as often as they can.
+    @Test func incrementsNeverOverwriteEachOther() async {
+        let registry = PrometheusRegistry(test: Self.families)
+        let counter = Counter(label: "requests_total", dimensions: [("route", "/a")], factory: registry)
+        let spent = FloatingPointCounter(label: "spent_seconds_total", factory: registry)
+        let (tasks, each) = (4, 200_000)
+        await withTaskGroup(of: Void.self) { group in
+            for _ in 0..<tasks {
+                group.addTask {
+                    for _ in 0..<each { counter.increment() }
+                    for _ in 0..<each / 10 { spent.increment(by: 0.5) }
+                }
+            }
+        }
+        #expect(await registry.lines("requests_total") == ["requests_total{route=\"/a\"} \(tasks * each)"])
+        #expect(await registry.lines("spent") == ["spent_seconds_total \(tasks * each / 20)"])
+    }
+
     // MARK: - State that is read
 
     @Test func samplersAreAskedAtEachScrape() async {
@@ -200,7 +218,7 @@ import Testing
     }
 
     /// One source that is away costs its own series, nothing else, and is counted.
-    @Test func aSamplerThatFailsOrHangsCostsItsOwnSeriesOnly() async {
+    @Test(.timeLimit(.minutes(1))) func aSamplerThatFailsOrHangsCostsItsOwnSeriesOnly() async {
         struct Away: Error {}
         let registry = PrometheusRegistry(test: Self.families, samplerTimeout: .milliseconds(50))
         registry.addSampler("good") { $0.set("sampled", [("which", "good")], to: 1) }
@@ -212,7 +230,9 @@ import Testing
             samples.set("sampled", [("which", "hangs")], to: 1)
             try await Task.sleep(for: .seconds(3600))
         }
+        let start = ContinuousClock.now
         #expect(await registry.lines("sampled") == ["sampled{which=\"good\"} 1"])
+        #expect(ContinuousClock.now - start < .seconds(3))
         #expect(
             await registry.lines("metrics_sampler_failures_total") == [
                 "metrics_sampler_failures_total{sampler=\"away\"} 2",
