@@ -66,7 +66,8 @@ struct Services {
         if self.has(.scheduler) { services.append(self.schedulerService(devices)) }
         if self.has(.api) {
             if let renewal = self.renewal { services.append(CancelledService { try await renewal.run() }) }
-            services.append(try await self.api(devices: devices, credentials: credentials))
+            let diagnosis = WindowsDiagnosis(collectors: collectors, gate: gate) { gate.forget(credentialID: $0) }
+            services.append(try await self.api(devices: devices, credentials: credentials, diagnosis: diagnosis))
         }
         if let listener = try Observability.listener(self.configuration) { services.append(listener) }
         var group = ServiceGroupConfiguration(
@@ -205,7 +206,11 @@ struct Services {
 
     // MARK: - API
 
-    private func api(devices: DeviceRepository, credentials: CredentialRepository) async throws -> any Service {
+    private func api(
+        devices: DeviceRepository,
+        credentials: CredentialRepository,
+        diagnosis: WindowsDiagnosis
+    ) async throws -> any Service {
         var api = APIConfiguration(jwtSecret: self.secrets.jwtSecret)
         api.host = self.configuration.server.host
         api.port = self.configuration.server.port
@@ -253,6 +258,7 @@ struct Services {
             events: queue,
             eventSource: queue,
             targets: self.configuration.targets.policy,
+            diagnosis: diagnosis,
             health: [
                 HealthComponent("database") {
                     do {

@@ -9,11 +9,13 @@ struct APIContext: RequestContext {
     var coreContext: CoreRequestContextStorage
     /// The client's address without port; `unknown` when the transport has none.
     let remoteAddress: String
+    let client: ClientPresence
     let state: RequestState
 
     init(source: ApplicationRequestContextSource) {
         self.coreContext = CoreRequestContextStorage(source: source)
         self.remoteAddress = source.channel.remoteAddress?.ipAddress ?? "unknown"
+        self.client = ClientPresence(channel: source.channel)
         self.state = RequestState()
     }
 }
