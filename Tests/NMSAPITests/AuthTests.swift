@@ -4,6 +4,7 @@ import Foundation
 import HTTPTypes
 import NMSCore
 import NMSStorage
+import NMSStorageTestSupport
 import Postgres
 import PostgresTestSupport
 import Testing

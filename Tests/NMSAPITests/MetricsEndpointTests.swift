@@ -1,6 +1,7 @@
 import Foundation
 import NMSCore
 import NMSStorage
+import NMSStorageTestSupport
 import Postgres
 import PostgresTestSupport
 import Testing

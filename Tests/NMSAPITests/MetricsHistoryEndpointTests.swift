@@ -1,6 +1,7 @@
 import Foundation
 import NMSCore
 import NMSStorage
+import NMSStorageTestSupport
 import Postgres
 import PostgresTestSupport
 import Testing
@@ -171,7 +172,7 @@ import Testing
     @Test(arguments: ["10m", "1H", "RAW", "Auto", "", "60", "5m,1h"])
     func otherIntervalsAreRefused(interval: String) async throws {
         let error = #expect(throws: ServiceError.self) {
-            try MetricsController.request("interval=\(interval)", now: self.day)
+            try HistoryQuery("interval=\(interval)").request(now: self.day)
         }
         #expect(error?.code == .validationError)
         #expect(error?.details?.field == "interval")

@@ -9,7 +9,8 @@ import Testing
 
     static let bodies: [any RequestBody.Type] = [
         LoginRequest.self, RefreshRequest.self, CreateCredentialRequest.self, UpdateCredentialRequest.self,
-        CreateDeviceRequest.self, UpdateDeviceRequest.self, ProvisionRequest.self, DiscoverRequest.self, NoBody.self,
+        CreateDeviceRequest.self, UpdateDeviceRequest.self, ProvisionRequest.self, DiscoverRequest.self,
+        TestDeviceRequest.self, NoBody.self,
     ]
 
     static let queries: [any RequestQuery.Type] = [

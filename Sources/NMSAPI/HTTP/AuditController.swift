@@ -74,7 +74,7 @@ struct AuditEntryBody: ResponseBody {
         "actor": .object([
             "type": .choice(["user", "command_line", "system", "anonymous"]),
             "user_id": JSONSchema.id.orNull,
-            "username": JSONSchema.string().orNull.described("As it was then; an account of the host for `command_line`."),
+            "username": JSONSchema.string().orNull.described("As it was; of `command_line` an account of the host."),
             "role": JSONSchema.choice(Role.self).orNull,
         ]),
         "action": .choice(AuditAction.self),

@@ -6,47 +6,60 @@ internal import struct Foundation.Date
 struct CredentialController: Sendable {
     let credentials: CredentialService
 
-    @Sendable func list(_ call: EndpointCall) async throws -> Answer {
-        var query = try QueryReader(call.query)
-        let limit = query.integer("limit", ListLimits.range, default: ListLimits.defaultLimit)
-        let offset = query.integer("offset", ListLimits.offsets, default: 0)
-        try query.finish()
-        let page = try await self.credentials.list(limit: limit, offset: offset)
-        return .ok(
-            CredentialListBody(
-                credentials: page.items.map(CredentialBody.init),
-                total: page.total,
-                limit: page.limit,
-                offset: page.offset
-            )
+    @Sendable func list(_ call: Call<CredentialListQuery, NoBody>) async throws -> CredentialListBody {
+        let page = try await self.credentials.list(call.query.filter)
+        return CredentialListBody(
+            credentials: page.items.map(CredentialBody.init),
+            total: page.total,
+            limit: page.limit,
+            offset: page.offset
         )
     }
 
-    @Sendable func create(_ call: EndpointCall) async throws -> Answer {
-        let credential = try await self.credentials.create(CreateCredentialRequest(call.body))
-        return .created(CredentialBody(credential))
+    @Sendable func create(_ call: Call<NoQuery, CreateCredentialRequest>) async throws -> CredentialBody {
+        let credential = try await self.credentials.create(call.body, audit: call.audit())
+        return CredentialBody(credential)
     }
 
-    @Sendable func get(_ call: EndpointCall) async throws -> Answer {
-        .ok(CredentialBody(try await self.credentials.credential(id: call.id())))
+    @Sendable func get(_ call: Call<NoQuery, NoBody>) async throws -> CredentialBody {
+        CredentialBody(try await self.credentials.credential(id: call.id()))
     }
 
-    @Sendable func update(_ call: EndpointCall) async throws -> Answer {
+    @Sendable func update(_ call: Call<NoQuery, UpdateCredentialRequest>) async throws -> CredentialBody {
         let updated = try await self.credentials.update(
             id: call.id(),
-            UpdateCredentialRequest(call.body),
-            by: call.caller()
+            call.body,
+            by: call.caller(),
+            audit: call.audit()
         )
-        return .ok(CredentialBody(updated))
+        return CredentialBody(updated)
     }
 
-    @Sendable func delete(_ call: EndpointCall) async throws -> Answer {
-        try await self.credentials.delete(id: call.id())
-        return .ok(MessageBody(message: "Credential deleted"))
+    @Sendable func delete(_ call: Call<NoQuery, NoBody>) async throws -> MessageBody {
+        try await self.credentials.delete(id: call.id(), audit: call.audit())
+        return MessageBody(message: "Credential deleted")
     }
 
-    @Sendable func resume(_ call: EndpointCall) async throws -> Answer {
-        .ok(CredentialBody(try await self.credentials.resume(id: call.id())))
+    @Sendable func resume(_ call: Call<NoQuery, NoBody>) async throws -> CredentialBody {
+        CredentialBody(try await self.credentials.resume(id: call.id(), audit: call.audit()))
+    }
+}
+
+/// The query of `GET /credentials`.
+struct CredentialListQuery: RequestQuery {
+    let filter: CredentialFilter
+
+    init(_ query: inout QueryReader) throws(ServiceError) {
+        var filter = CredentialFilter()
+        filter.type = query.choice("credential_type", CredentialType.self, "Only credentials of this type.")
+        filter.status = query.choice("status", CredentialStatus.self, "Only credentials with this status.")
+        filter.search = query.text(
+            "search",
+            "Only credentials with this text in `name`, `username` or `domain`, in any case."
+        )
+        (filter.sort, filter.descending) = query.sort(by: CredentialFilter.SortField.self, default: .id)
+        (filter.limit, filter.offset) = query.page()
+        self.filter = filter
     }
 }
 
@@ -58,7 +71,33 @@ enum ListLimits {
 }
 
 /// A credential as clients see it: without its password in any form.
-struct CredentialBody: Encodable, Sendable {
+struct CredentialBody: ResponseBody {
+    static let schema = JSONSchema.object([
+        "id": .id,
+        "name": .string(length: 1...255),
+        "credential_type": .choice(CredentialType.self),
+        "username": .string(length: 1...255),
+        "domain": JSONSchema.string(length: 1...255).orNull,
+        "port": JSONSchema.integer(1...65_535)
+            .described("The one that is dialled, also when it is the default of type and `use_ssl`."),
+        "use_ssl": .boolean,
+        "tls_verify": .choice(TLSVerification.self),
+        "allow_unencrypted_basic": .boolean,
+        "allowed_targets": JSONSchema.array(of: .string(pattern: SchemaPattern.network))
+            .described("Networks that the credential may be sent to; empty means all."),
+        "status": JSONSchema.choice(CredentialStatus.self)
+            .described("`suspended` by the lockout guard until its password changes or someone resumes it."),
+        "created_at": .time,
+        "updated_at": .time,
+    ])
+
+    static let example: JSONValue = [
+        "id": 1, "name": "Windows Admin", "credential_type": "winrm_ntlm", "username": "administrator",
+        "domain": "CORP", "port": 5985, "use_ssl": false, "tls_verify": "full", "allow_unencrypted_basic": false,
+        "allowed_targets": ["192.168.1.0/24"], "status": "active", "created_at": "2025-12-03T10:00:00.000Z",
+        "updated_at": "2025-12-03T10:00:00.000Z",
+    ]
+
     let id: Int
     let name: String
     let credentialType: CredentialType
@@ -104,7 +143,12 @@ struct CredentialBody: Encodable, Sendable {
     }
 }
 
-struct CredentialListBody: Encodable, Sendable {
+struct CredentialListBody: ResponseBody {
+    static let schema = JSONSchema.page("credentials", of: .reference(to: CredentialBody.self))
+    static let example: JSONValue = [
+        "credentials": [CredentialBody.example], "total": 1, "limit": 50, "offset": 0,
+    ]
+
     let credentials: [CredentialBody]
     let total: Int
     let limit: Int

@@ -1,17 +1,11 @@
 internal import HTTPTypes
 internal import Hummingbird
+internal import HummingbirdCore
 internal import NMSCore
 internal import class Foundation.JSONEncoder
 
-/// What an endpoint answers, before it is put into the envelope.
-struct Answer: Sendable {
-    var status: HTTPResponse.Status = .ok
-    var data: any Encodable & Sendable
-
-    static func ok(_ data: any Encodable & Sendable) -> Answer { Answer(data: data) }
-    static func created(_ data: any Encodable & Sendable) -> Answer { Answer(status: .created, data: data) }
-    static func accepted(_ data: any Encodable & Sendable) -> Answer { Answer(status: .accepted, data: data) }
-}
+/// The framework's, whose name our declarations have as well.
+typealias HTTPResponseBody = HummingbirdCore.ResponseBody
 
 /// `{"success":true,"data":…}`.
 private struct SuccessEnvelope: Encodable {
@@ -54,8 +48,8 @@ private struct ErrorEnvelope: Encodable {
 enum Envelope {
     static let contentType = "application/json; charset=utf-8"
 
-    static func response(_ answer: Answer) throws -> Response {
-        try self.response(status: answer.status, body: SuccessEnvelope(data: answer.data))
+    static func response(status: HTTPResponse.Status, data: any ResponseBody) throws -> Response {
+        try self.response(status: status, body: SuccessEnvelope(data: data))
     }
 
     static func response(_ error: ServiceError, headers: HTTPFields = [:]) -> Response {
@@ -97,7 +91,7 @@ enum Envelope {
         var headers = headers
         headers[.contentType] = self.contentType
         let data = try NMSJSON.encoder().encode(body)
-        return Response(status: status, headers: headers, body: ResponseBody(byteBuffer: ByteBuffer(bytes: data)))
+        return Response(status: status, headers: headers, body: HTTPResponseBody(byteBuffer: ByteBuffer(bytes: data)))
     }
 }
 

@@ -4,16 +4,36 @@ internal import Hummingbird
 struct HealthController: Sendable {
     let health: HealthService
 
-    @Sendable func report(_: EndpointCall) async throws -> Answer {
+    @Sendable func report(_: Call<NoQuery, NoBody>) async throws -> HealthBody {
         let report = await self.health.report()
         guard report.isHealthy else { throw UnhealthyError(report: report) }
-        return .ok(HealthBody(status: "healthy", components: report.components))
+        return HealthBody(status: "healthy", components: report.components)
     }
 }
 
-struct HealthBody: Encodable, Sendable {
+struct HealthBody: ResponseBody {
+    static let schema = JSONSchema.object([
+        "status": .choice(["healthy", "unhealthy"]),
+        "components": JSONSchema.map(of: .named("ComponentHealth", ComponentHealth.schema)).described("By name."),
+    ])
+
+    static let example: JSONValue = [
+        "status": "healthy",
+        "components": [
+            "postgres": ["status": "up", "message": .null], "nats": ["status": "up", "message": .null],
+        ],
+    ]
+
     let status: String
     let components: [String: ComponentHealth]
+}
+
+extension ComponentHealth {
+    static let schema = JSONSchema.object([
+        "status": JSONSchema.choice(Status.self)
+            .described("`degraded` works with less than it should have; the whole is healthy all the same."),
+        "message": .string().orNull,
+    ])
 }
 
 /// 503 with the components in `details`.

@@ -4,59 +4,94 @@ internal import struct Foundation.Date
 
 /// `/devices/{id}/metrics…`.
 struct MetricsController: Sendable {
+    let metrics: MetricsService
+
+    @Sendable func latest(_ call: Call<NoQuery, NoBody>) async throws -> DeviceMetrics {
+        try await self.metrics.latest(deviceID: call.id())
+    }
+
+    @Sendable func history(_ call: Call<HistoryQuery, NoBody>) async throws -> HistoryBody {
+        let request = try call.query.request(now: Date())
+        return HistoryBody(try await self.metrics.history(deviceID: call.id(), request))
+    }
+}
+
+/// The query of `GET /devices/{id}/metrics/history`.
+struct HistoryQuery: RequestQuery {
     /// The interval that is chosen by the limit.
     static let automaticInterval = "auto"
 
-    let metrics: MetricsService
+    let from: Date?
+    let to: Date?
+    /// nil chooses the finest that fits the limit.
+    let interval: HistoryInterval?
+    let groups: Set<MetricGroup>
+    let limit: Int
 
-    @Sendable func latest(_ call: EndpointCall) async throws -> Answer {
-        .ok(try await self.metrics.latest(deviceID: call.id()))
-    }
-
-    @Sendable func history(_ call: EndpointCall) async throws -> Answer {
-        let id = try call.id()
-        let request = try Self.request(call.query, now: Date())
-        return .ok(HistoryBody(try await self.metrics.history(deviceID: id, request)))
-    }
-
-    /// `from`, `to`, `interval`, `metrics`, `limit`.
-    static func request(_ text: String?, now: Date) throws(ServiceError) -> HistoryRequest {
-        var query = try QueryReader(text)
-        let to = query.time("to", in: HistoryRequest.moments) ?? now.roundedToMilliseconds
-        let from = query.time("from", in: HistoryRequest.moments) ?? to.addingTimeInterval(-HistoryRequest.defaultSpan)
-        var interval: HistoryInterval? = .raw
-        if let name = query.take("interval") {
-            interval = HistoryInterval(rawValue: name)
-            if interval == nil, name != Self.automaticInterval {
-                let all = HistoryInterval.allCases.map(\.rawValue) + [Self.automaticInterval]
-                query.fail("interval", "interval must be one of \(all.joined(separator: ", "))", name)
-            }
-        }
-        var groups = Set(MetricGroup.allCases)
-        if let names = query.take("metrics") {
-            let wanted = names.split(separator: ",", omittingEmptySubsequences: false)
-                .map { MetricGroup(rawValue: String($0)) }
-            if wanted.contains(nil) {
-                let all = MetricGroup.allCases.map(\.rawValue).joined(separator: ", ")
-                query.fail("metrics", "metrics must be some of \(all), separated by commas", names)
-            }
-            groups = Set(wanted.compactMap(\.self))
-        }
-        let limit = query.integer(
+    init(_ query: inout QueryReader) throws(ServiceError) {
+        self.from = query.time("from", "The first moment; without it, an hour before `to`.")
+        self.to = query.time("to", "The moment after the last; without it, now.")
+        let interval = query.choice(
+            "interval",
+            IntervalName.self,
+            "Rows as they are, buckets of this length, or the finest that fits `limit`.",
+            default: .named(.raw)
+        )
+        self.interval = interval.interval
+        let groups = query.choices("metrics", MetricGroup.self, "The groups to answer; without it, all.")
+        self.groups = Set(groups ?? MetricGroup.allCases)
+        self.limit = query.integer(
             "limit",
+            "How many points to answer at most.",
             1...HistoryRequest.maximumLimit,
             default: HistoryRequest.defaultLimit
         )
-        if query.errors.isEmpty, from >= to {
-            query.fail("from", "from must be before to", RFC3339.string(from: from))
+        if query.errors.isEmpty, let from = self.from, let to = self.to, from >= to {
+            query.fail("from", Self.orderMessage, RFC3339.string(from: from))
         }
-        try query.finish()
-        return HistoryRequest(from: from, to: to, interval: interval, groups: groups, limit: limit)
+    }
+
+    /// - Throws: ``ServiceError`` when the time between `from` and `to` is empty, one of them being left out.
+    func request(now: Date) throws(ServiceError) -> HistoryRequest {
+        let to = self.to ?? now.roundedToMilliseconds
+        let from = self.from ?? to.addingTimeInterval(-HistoryRequest.defaultSpan)
+        guard from < to else {
+            throw .invalid("from", Self.orderMessage, value: .string(RFC3339.string(from: from)))
+        }
+        return HistoryRequest(from: from, to: to, interval: self.interval, groups: self.groups, limit: self.limit)
+    }
+
+    private static let orderMessage = "from must be before to"
+
+    private enum IntervalName: RawRepresentable, CaseIterable {
+        case named(HistoryInterval)
+        case automatic
+
+        static var allCases: [IntervalName] { HistoryInterval.allCases.map(Self.named) + [.automatic] }
+
+        init?(rawValue: String) {
+            guard let found = Self.allCases.first(where: { $0.rawValue == rawValue }) else { return nil }
+            self = found
+        }
+
+        var rawValue: String {
+            switch self {
+            case .named(let interval): interval.rawValue
+            case .automatic: HistoryQuery.automaticInterval
+            }
+        }
+
+        var interval: HistoryInterval? {
+            switch self {
+            case .named(let interval): interval
+            case .automatic: nil
+            }
+        }
     }
 }
 
 /// A device's past, ascending.
-struct HistoryBody: Encodable, Sendable {
+struct HistoryBody: ResponseBody {
     let deviceID: Int
     let from: Date
     let to: Date

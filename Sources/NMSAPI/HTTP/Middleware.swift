@@ -27,18 +27,32 @@ struct RequestIDMiddleware: RouterMiddleware {
         if given.count == 1, let accepted = RequestID.accepted(given[0]) { context.state.requestID = accepted }
         let id = context.state.requestID
         context.logger[metadataKey: "request_id"] = "\(id)"
-        var response = try await next(request, context)
+        var response = try await RequestLogContext.$requestID.withValue(id) { try await next(request, context) }
         response.headers[.requestID] = id
         return response
     }
 }
 
 /// Headers that tell browsers to keep their hands off.
-struct SecurityHeadersMiddleware: RouterMiddleware {
+struct SecurityHeaders: Sendable {
     /// One year (RFC 6797).
     static let strictTransportSecurity = "max-age=31536000"
 
     let overTLS: Bool
+
+    func set(in headers: inout HTTPFields) {
+        if headers[.cacheControl] == nil { headers[.cacheControl] = "no-store" }
+        headers[.xContentTypeOptions] = "nosniff"
+        headers[.contentSecurityPolicyHeader] = "default-src 'none'; frame-ancestors 'none'"
+        headers[.frameOptions] = "DENY"
+        headers[.referrerPolicy] = "no-referrer"
+        if self.overTLS { headers[.strictTransportSecurity] = Self.strictTransportSecurity }
+    }
+}
+
+/// ``SecurityHeaders`` on every answer.
+struct SecurityHeadersMiddleware: RouterMiddleware {
+    let headers: SecurityHeaders
 
     func handle(
         _ request: Request,
@@ -46,13 +60,42 @@ struct SecurityHeadersMiddleware: RouterMiddleware {
         next: (Request, APIContext) async throws -> Response
     ) async throws -> Response {
         var response = try await next(request, context)
-        response.headers[.cacheControl] = "no-store"
-        response.headers[.xContentTypeOptions] = "nosniff"
-        response.headers[.contentSecurityPolicyHeader] = "default-src 'none'; frame-ancestors 'none'"
-        response.headers[.frameOptions] = "DENY"
-        response.headers[.referrerPolicy] = "no-referrer"
-        if self.overTLS { response.headers[.strictTransportSecurity] = Self.strictTransportSecurity }
+        self.headers.set(in: &response.headers)
         return response
+    }
+}
+
+/// Answers HEAD as GET, without the body.
+struct HeadMiddleware: RouterMiddleware {
+    func handle(
+        _ request: Request,
+        context: APIContext,
+        next: (Request, APIContext) async throws -> Response
+    ) async throws -> Response {
+        let response = try await next(request, context)
+        // RFC 9110 §9.3.2: with the length that the body would have. An error has none, either.
+        return request.method == .head ? response.createHeadResponse() : response
+    }
+}
+
+/// Refuses paths that can't be decoded, wherever they lead.
+struct PathMiddleware: RouterMiddleware {
+    /// The longest path of the table has some 60 bytes.
+    static let maximumLength = 2048
+
+    func handle(
+        _ request: Request,
+        context: APIContext,
+        next: (Request, APIContext) async throws -> Response
+    ) async throws -> Response {
+        let path = request.uri.path
+        guard path.utf8.count <= Self.maximumLength else {
+            throw ServiceError(.validationError, "The path has more than \(Self.maximumLength) bytes")
+        }
+        guard let decoded = PercentEncoding.decode(path[...], plusIsSpace: false), !decoded.utf8.contains(0) else {
+            throw ServiceError(.validationError, "The path has malformed percent-encoding, or is not UTF-8")
+        }
+        return try await next(request, context)
     }
 }
 
@@ -67,7 +110,8 @@ struct AccessLogMiddleware: RouterMiddleware {
         let response = try await next(request, context)
         let duration = (ContinuousClock.now - start).components
         let microseconds = duration.seconds * 1_000_000 + duration.attoseconds / 1_000_000_000_000
-        context.logger.info(
+        context.logger.log(
+            level: AccessLogLevel.of(path: request.uri.path, status: response.status.code),
             "request",
             metadata: [
                 "method": "\(request.method.rawValue)",

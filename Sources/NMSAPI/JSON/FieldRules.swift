@@ -4,7 +4,7 @@ internal import NMSCore
 
 extension FieldRule where Value == Bool {
     static var bool: Self {
-        FieldRule { field, value in
+        FieldRule(schema: .boolean) { field, value in
             guard case .bool(let flag) = value else { return .failure(.init("\(field) must be true or false")) }
             return .success(flag)
         }
@@ -13,7 +13,7 @@ extension FieldRule where Value == Bool {
 
 extension FieldRule where Value == Int {
     static func integer(_ range: ClosedRange<Int>) -> Self {
-        FieldRule { field, value in
+        FieldRule(schema: .integer(range)) { field, value in
             guard case .integer(let number) = value, range.contains(number) else {
                 return .failure(
                     .init("\(field) must be an integer from \(range.lowerBound) to \(range.upperBound)")
@@ -28,30 +28,52 @@ extension FieldRule where Value == Int {
     static var id: Self { .integer(1...Int(Int32.max)) }
 }
 
-extension FieldRule where Value == [Int] {
-    /// One or more different ids, in order.
-    static func ids(atMost limit: Int) -> Self {
-        FieldRule { field, value in
-            let wrong = RuleViolation("\(field) must be an array of 1 to \(limit) different positive integers")
-            guard case .array(let elements) = value, (1...limit).contains(elements.count) else {
-                return .failure(wrong)
+extension FieldRule {
+    /// An array of things that all follow one rule; each wrong one is named, as in `ports[3]`.
+    ///
+    /// - Parameter unique: whether one that occurs twice is an error.
+    static func array<Element: Equatable>(
+        of element: FieldRule<Element>,
+        _ count: ClosedRange<Int>,
+        unique: Bool = false
+    ) -> Self where Value == [Element] {
+        FieldRule(schema: .array(of: element.schema, count, unique: unique), isSecret: element.isSecret) {
+            field,
+            value in
+            guard case .array(let elements) = value else { return .failure(.init("\(field) must be an array")) }
+            guard count.contains(elements.count) else {
+                return .failure(.init("\(field) must have \(count.lowerBound) to \(count.upperBound) elements"))
             }
-            var ids: [Int] = []
-            for element in elements {
-                guard case .integer(let id) = element, (1...Int(Int32.max)).contains(id), !ids.contains(id) else {
-                    return .failure(wrong)
+            var (values, errors) = ([Element](), [FieldError]())
+            for (index, given) in elements.enumerated() {
+                let name = "\(field)[\(index)]"
+                let echoed = element.isSecret ? nil : EchoedValue.of(given)
+                switch element.read(name, given) {
+                case .success(let value):
+                    if unique, values.contains(value) {
+                        errors.append(FieldError(field: name, message: "\(name) occurs twice", value: echoed))
+                    }
+                    values.append(value)
+                case .failure(let violation) where !violation.elements.isEmpty:
+                    errors.append(contentsOf: violation.elements)
+                case .failure(let violation):
+                    errors.append(FieldError(field: name, message: violation.message, value: echoed))
                 }
-                ids.append(id)
             }
-            return .success(ids)
+            return errors.isEmpty ? .success(values) : .failure(RuleViolation(elements: errors))
         }
     }
+}
+
+extension FieldRule where Value == [Int] {
+    /// One or more different ids, in order.
+    static func ids(atMost limit: Int) -> Self { .array(of: .id, 1...limit, unique: true) }
 }
 
 extension FieldRule where Value == String {
     /// Text in one line: no control characters, not blank.
     static func text(atMost limit: Int = 255) -> Self {
-        FieldRule { field, value in
+        FieldRule(schema: .string(length: 1...limit, pattern: SchemaPattern.text)) { field, value in
             guard case .string(let text) = value else { return .failure(.init("\(field) must be a string")) }
             let scalars = text.unicodeScalars
             guard (1...limit).contains(scalars.count) else {
@@ -67,10 +89,11 @@ extension FieldRule where Value == String {
         }
     }
 
-    /// A NetBIOS or DNS domain; the characters that Windows forbids in either are refused.
-    static var domain: Self {
-        FieldRule { field, value in
-            FieldRule.text().read(field, value).flatMap { text in
+    /// A NetBIOS or DNS domain, or an empty text; the characters that Windows forbids in either are refused.
+    static var domainOrEmpty: Self {
+        FieldRule(schema: .string(length: 0...255, pattern: SchemaPattern.domainOrEmpty)) { field, value in
+            if value == .string("") { return .success("") }
+            return FieldRule.text().read(field, value).flatMap { text in
                 let forbidden = Set("\\/:*?\"<>|@,".unicodeScalars)
                 guard !text.unicodeScalars.contains(where: { forbidden.contains($0) || $0.properties.isWhitespace })
                 else {
@@ -87,7 +110,7 @@ extension FieldRule where Value == String {
 
     /// RFC 1123 §2.1, with the underscore that NetBIOS names may have.
     static var hostname: Self {
-        FieldRule { field, value in
+        FieldRule(schema: .string(length: 1...253, pattern: SchemaPattern.hostname)) { field, value in
             guard case .string(let text) = value else { return .failure(.init("\(field) must be a string")) }
             let labels = text.split(separator: ".", omittingEmptySubsequences: false)
             let isName =
@@ -116,7 +139,8 @@ extension FieldRule where Value == String {
 extension FieldRule where Value == Secret {
     /// A password or token, never echoed.
     static func secret(atMost limit: Int) -> Self {
-        FieldRule(isSecret: true) { field, value in
+        let schema = JSONSchema.string(length: 1...limit, pattern: SchemaPattern.withoutNUL, format: "password")
+        return FieldRule(schema: schema.with("writeOnly", true), isSecret: true) { field, value in
             guard case .string(let text) = value else { return .failure(.init("\(field) must be a string")) }
             guard (1...limit).contains(text.unicodeScalars.count) else {
                 return .failure(.init("\(field) must have 1 to \(limit) characters"))
@@ -131,7 +155,7 @@ extension FieldRule where Value == Secret {
 
 extension FieldRule where Value == IPAddress {
     static var ip: Self {
-        FieldRule { _, value in
+        FieldRule(schema: .ip) { _, value in
             guard case .string(let text) = value, let address = IPAddress(text) else {
                 return .failure(.init("Invalid IP address format"))
             }
@@ -140,26 +164,30 @@ extension FieldRule where Value == IPAddress {
     }
 }
 
-extension FieldRule where Value == [CIDRBlock] {
-    /// Networks; an empty array means every network.
-    static func networks(atMost limit: Int) -> Self {
-        FieldRule { field, value in
+extension FieldRule where Value == CIDRBlock {
+    /// A network in CIDR notation, or a bare address as a network of one. Bits after the prefix are dropped.
+    static var network: Self {
+        FieldRule(schema: .string(length: 2...49, pattern: SchemaPattern.network)) { field, value in
             let wrong = RuleViolation(
-                "\(field) must be an array of at most \(limit) networks such as 192.168.1.0/24 or 2001:db8::/32"
+                "\(field) must be a network in CIDR notation, such as 192.168.1.0/24 or 2001:db8::/32"
             )
-            guard case .array(let elements) = value, elements.count <= limit else { return .failure(wrong) }
-            var blocks: [CIDRBlock] = []
-            for element in elements {
-                guard case .string(let text) = element, let block = CIDRBlock(text) else {
-                    if case .string(let text) = element {
-                        let shown = EchoedValue.shortened(text)
-                        return .failure(.init("\(field) holds \"\(shown)\", which is not a network in CIDR notation"))
-                    }
-                    return .failure(wrong)
-                }
-                if !blocks.contains(block) { blocks.append(block) }
+            guard case .string(let text) = value else { return .failure(wrong) }
+            let length = text.split(separator: "/", maxSplits: 1).dropFirst().first
+            // A zero in front may mean octal to others.
+            guard length.map({ $0 == "0" || !$0.hasPrefix("0") }) ?? true, let block = CIDRBlock(text) else {
+                return .failure(wrong)
             }
-            return .success(blocks)
+            return .success(block)
+        }
+    }
+}
+
+extension FieldRule where Value == [CIDRBlock] {
+    /// Networks, each once in the result; an empty array means every network.
+    static func networks(atMost limit: Int) -> Self {
+        let all = Self.array(of: .network, 0...limit)
+        return FieldRule(schema: all.schema) { field, value in
+            all.read(field, value).map { $0.reduce(into: []) { if !$0.contains($1) { $0.append($1) } } }
         }
     }
 }
@@ -167,7 +195,7 @@ extension FieldRule where Value == [CIDRBlock] {
 extension FieldRule where Value: RawRepresentable & CaseIterable, Value.RawValue == String {
     /// One of the raw values of an enumeration.
     static var choice: Self {
-        FieldRule { field, value in
+        FieldRule(schema: .choice(Value.self)) { field, value in
             guard case .string(let text) = value, let choice = Value(rawValue: text) else {
                 let names = Value.allCases.map(\.rawValue).joined(separator: ", ")
                 return .failure(.init("\(field) must be one of \(names)"))

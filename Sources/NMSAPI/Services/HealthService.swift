@@ -2,7 +2,7 @@ internal import NMSCore
 
 /// How one part of the system is.
 package struct ComponentHealth: Sendable, Equatable, Encodable {
-    package enum Status: String, Sendable, Encodable {
+    package enum Status: String, Sendable, Encodable, CaseIterable {
         case up
         /// Works, with less than it should have; the whole stays healthy.
         case degraded

@@ -173,6 +173,8 @@ package final class MetricsService: Sendable {
     func forgetAll() { self.latest.invalidateAll() }
 
     func removeExpired() { self.latest.removeExpired() }
+
+    var cacheStatistics: (hits: UInt64, misses: UInt64) { self.latest.statistics }
 }
 
 extension HistoryInterval {
