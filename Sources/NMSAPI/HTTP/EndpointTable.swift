@@ -30,6 +30,9 @@ struct EndpointTable: Sendable {
     /// The methods that a path has, in the table's order; empty when there is no such path.
     func methods(path: String) -> [String] {
         let parts = path.split(separator: "/")
-        return self.endpoints.filter { $0.matches(path: parts) }.map(\.method.rawValue)
+        let matching = self.endpoints.filter { $0.matches(path: parts) }
+        // As the router decides: a path that is spelled out is not another one's `{id}`.
+        let spelledOut = matching.filter { !$0.path.contains("{") }
+        return (spelledOut.isEmpty ? matching : spelledOut).map(\.method.rawValue)
     }
 }
