@@ -1,5 +1,23 @@
 package import NMSCore
 
+/// How long a diagnosis may take.
+package struct DiagnosisLimits: Sendable {
+    /// All of it (the contract's ten seconds), closing included.
+    package var total: Duration = .seconds(10)
+    /// Kept of it for giving back what the host holds.
+    package var closing: Duration = .seconds(2)
+    /// For a step whose answer comes at once or not at all: connecting, the handshake, the question who the host is.
+    package var step: Duration = .seconds(3)
+    /// Kept for each class that is still to be asked for when one is slow.
+    package var reservePerClass: Duration = .milliseconds(300)
+    /// A clock that is further off is worth a warning: what Kerberos tolerates by default.
+    package var clockTolerance: Duration = .seconds(300)
+    /// A certificate that ends sooner is worth a warning.
+    package var renewalNotice: Duration = .seconds(14 * 86_400)
+
+    package init() {}
+}
+
 /// Diagnoses Windows machines with the collectors' own steps.
 package struct WindowsDiagnosis: DeviceDiagnosing {
     private let collectors: CollectorRegistry

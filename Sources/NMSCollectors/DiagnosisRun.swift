@@ -2,24 +2,6 @@ internal import Foundation
 internal import NMSCore
 internal import Synchronization
 
-/// How long a diagnosis may take.
-package struct DiagnosisLimits: Sendable {
-    /// All of it (the contract's ten seconds), closing included.
-    package var total: Duration = .seconds(10)
-    /// Kept of it for giving back what the host holds.
-    package var closing: Duration = .seconds(2)
-    /// For a step whose answer comes at once or not at all: connecting, the handshake, the question who the host is.
-    package var step: Duration = .seconds(3)
-    /// Kept for each class that is still to be asked for when one is slow.
-    package var reservePerClass: Duration = .milliseconds(300)
-    /// A clock that is further off is worth a warning: what Kerberos tolerates by default.
-    package var clockTolerance: Duration = .seconds(300)
-    /// A certificate that ends sooner is worth a warning.
-    package var renewalNotice: Duration = .seconds(14 * 86_400)
-
-    package init() {}
-}
-
 /// One diagnosis: the steps of a poll one by one, over a connection of its own, with each one's result recorded.
 actor DiagnosisRun<Source: DiagnosableCollector> {
     /// A stage has failed and is recorded; what follows is skipped.
@@ -399,28 +381,5 @@ actor DiagnosisRun<Source: DiagnosableCollector> {
         guard abs(offset) <= Double(Int32.max) else { return true }
         self.recorder.note([DiagnosisFact("clock_offset_seconds", String(Int(offset)))])
         return abs(offset) > self.limits.clockTolerance / .seconds(1)
-    }
-}
-
-extension CertificateFacts {
-    /// As a stage shows them.
-    var facts: [DiagnosisFact] {
-        [
-            DiagnosisFact("certificate_subject", self.subject),
-            DiagnosisFact("certificate_issuer", self.issuer),
-            DiagnosisFact("certificate_names", self.names.joined(separator: ", ")),
-            DiagnosisFact("certificate_not_before", RFC3339.string(from: self.notBefore)),
-            DiagnosisFact("certificate_not_after", RFC3339.string(from: self.notAfter)),
-            DiagnosisFact("certificate_self_signed", String(self.isSelfSigned)),
-            DiagnosisFact("certificate_sha256", self.fingerprint),
-        ]
-    }
-}
-
-extension HostIdentity {
-    fileprivate var facts: [DiagnosisFact] {
-        [("os", self.os), ("os_build", self.build)].compactMap { name, value in
-            value.map { DiagnosisFact(name, $0) }
-        }
     }
 }
