@@ -43,6 +43,11 @@ struct MaintenanceService: Service {
         var round = 0
         while (try? await Task.sleep(for: self.interval)) != nil {
             self.services.removeExpired()
+            do {
+                try await self.services.auth.recordCountedFailures()
+            } catch {
+                self.logger.warning("failed logins are missing from the audit", metadata: ["error": "\(error)"])
+            }
             round += 1
             guard round % Self.sessionCleanupPeriod == 0 else { continue }
             do {
