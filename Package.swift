@@ -229,7 +229,8 @@ let package = Package(
         .executableTarget(
             name: "nmslite",
             dependencies: [
-                "Bcrypt", "CProcessGuard", "NMSAPI", "NMSCollectors", "NMSCore", "NMSDiscovery", "NMSPoller", "NMSQueue",
+                "Bcrypt", "CProcessGuard", "NMSAPI", "NMSCollectors", "NMSCore", "NMSDiscovery", "NMSPoller",
+                "NMSQueue",
                 "NMSRuntime", "NMSScheduler", "NMSStorage", "Postgres", "Prometheus", "Supervision", "WinRM",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
