@@ -11,7 +11,8 @@ internal import Darwin
 /// Performs what ``SweepMachine`` decides: dials, and closes again what opened.
 ///
 /// On a thread of its own with plain sockets and `poll`, since a sweep is little else than system calls: SwiftNIO's
-/// channels took several times as long as nmap for the same connects. The thread gives way to others.
+/// channels took several times as long as nmap for the same connects. `discovery.rate` bounds what it takes of the
+/// processor.
 final class Sweep: Sendable {
     private let targets: DiscoveryTargets
     private let start: Int
@@ -63,14 +64,8 @@ final class Sweep: Sendable {
     private static let longestSleep: Instant = 100_000_000
     /// Answers gather meanwhile: looking at each when it comes would cost more the more are under way.
     private static let shortestSleep: Instant = 1_000_000
-    /// Polls of devices come before the next sweep.
-    private static let niceness: CInt = 5
 
     private func work() {
-        #if canImport(Glibc)
-        // Of this thread alone, on Linux.
-        _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, Self.niceness)
-        #endif
         var machine = SweepMachine(
             addresses: self.targets.count,
             from: self.start,
