@@ -83,7 +83,11 @@ import Testing
         (#"{"name":"a","credential_type":"wmi","username":"u","password":"p","tls_verify":"no"}"#, ["tls_verify"]),
         (
             #"{"name":"a","credential_type":"wmi","username":"u","password":"p","allowed_targets":["10.0.0.0/33"]}"#,
-            ["allowed_targets"]
+            ["allowed_targets[0]"]
+        ),
+        (
+            #"{"name":"a","credential_type":"wmi","username":"u","password":"p","allowed_targets":["::/0","",1,"::1"]}"#,
+            ["allowed_targets[1]", "allowed_targets[2]"]
         ),
         (
             #"{"name":"a","credential_type":"wmi","username":"u","password":"p","allowed_targets":"10.0.0.0/8"}"#,

@@ -102,6 +102,13 @@ import Testing
             }
         }
         for body: JSONValue in [
+            ["subnet": "10.0.0.1"], ["subnet": "10.0.0.1", "auto_provision": true],
+            ["subnet": "10.0.0.1", "auto_provision": false],
+            ["subnet": "10.0.0.1", "auto_provision": true, "credential_ids": [1]],
+        ] {
+            self.compare(DiscoverRequest.self, body, DiscoverRequest.schema.json)
+        }
+        for body: JSONValue in [
             [:], ["credential_id": 1], ["credential_ids": [1]], ["credential_id": 1, "credential_ids": [1]],
             ["polling_interval": 60],
         ] {

@@ -57,8 +57,8 @@ import Testing
             let wrong: [(String, String)] = [
                 ("{}", "credential_id"), (#"{"credential_id":0}"#, "credential_id"),
                 (#"{"credential_id":"1"}"#, "credential_id"), (#"{"credential_id":null}"#, "credential_id"),
-                (#"{"credential_ids":[]}"#, "credential_ids"), (#"{"credential_ids":[1,1]}"#, "credential_ids"),
-                (#"{"credential_ids":[1,"2"]}"#, "credential_ids"),
+                (#"{"credential_ids":[]}"#, "credential_ids"), (#"{"credential_ids":[1,1]}"#, "credential_ids[1]"),
+                (#"{"credential_ids":[1,"2"]}"#, "credential_ids[1]"),
                 (#"{"credential_id":\#(credential),"credential_ids":[\#(credential)]}"#, "credential_ids"),
                 (#"{"credential_id":\#(credential),"polling_interval":1}"#, "polling_interval"),
                 (#"{"credential_id":\#(credential),"interval":60}"#, "interval"),

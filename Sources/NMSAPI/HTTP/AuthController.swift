@@ -1,3 +1,4 @@
+internal import Bcrypt
 internal import NMSCore
 internal import struct Foundation.Date
 
@@ -34,8 +35,8 @@ struct LoginRequest: RequestBody {
 
     init(_ fields: inout FieldReader) throws(ServiceError) {
         let username = fields.required("username", .text().described("Compared without case."))
-        // Longer than bcrypt's 72 bytes is refused by the service, which says so.
-        let password = fields.required("password", .secret(atMost: 1024))
+        // Whether its bytes are too many as well, the service says.
+        let password = fields.required("password", .secret(atMost: PasswordHasher.maximumPasswordBytes))
         try fields.finish()
         guard let username, let password else { throw ServiceError(.validationError, "The request is not valid") }
         self.username = username

@@ -41,6 +41,7 @@ extension EndpointTable {
                         "provisionDevice",
                         "deprovisionDevice",
                         "pollDevice",
+                        "testDevice",
                         "getLatestMetrics",
                         "getMetricsHistory"
                     )

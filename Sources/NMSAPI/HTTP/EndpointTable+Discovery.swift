@@ -23,7 +23,6 @@ extension EndpointTable {
                     rules: [
                         "`subnet` and `exclude` must be subnets (IPv4 /16, IPv6 /112 at most), addresses or ranges",
                         "at least one address must be left, and no more than the server's `discovery.max_addresses`",
-                        "`auto_provision` needs `credential_ids`",
                     ],
                     links: Link.withID("getDiscovery", "cancelDiscovery", from: "/data/discovery_id")
                 ),

@@ -12,6 +12,11 @@ struct DiscoverRequest: RequestBody {
     static let maximumExclusionLength = 100
     static let maximumPorts = 16
 
+    /// `auto_provision` needs `credential_ids`.
+    private static let autoProvisionSchema: JSONValue = [
+        ["properties": ["auto_provision": ["const": false]]], ["required": ["credential_ids"]],
+    ]
+
     let subnet: String
     let exclude: [String]
     let options: DiscoveryOptions
@@ -52,6 +57,7 @@ struct DiscoverRequest: RequestBody {
                     + "`polling.default_interval`."
             )
         )
+        fields.declare("anyOf", Self.autoProvisionSchema)
         if fields.errors.isEmpty, autoProvision == true, credentialIDs == nil {
             fields.note("auto_provision", "auto_provision needs credential_ids: only what one opens is provisioned")
         }
