@@ -39,6 +39,8 @@ package struct APIConfiguration: Sendable {
     package var idleTimeout: Duration = .seconds(120)
     /// How long a client may take for the TLS handshake.
     package var handshakeTimeout: Duration = .seconds(10)
+    /// How many connections there may be at once; beyond it idle ones are closed for new ones.
+    package var maximumConnections = 2000
     /// The most that a request's body may have.
     package var maximumBodyBytes = 1 << 20
 
@@ -59,6 +61,9 @@ package struct APIConfiguration: Sendable {
     package var defaultPollingInterval = Device.defaultPollingInterval
     /// `rate_limit.requests_per_second` of one client.
     package var requestsPerSecond = 2000
+
+    /// What `GET /metrics` answers from, and to whom; nil leaves it out.
+    package var exposition: MetricsExposition?
 
     package init(jwtSecret: Secret) { self.jwtSecret = jwtSecret }
 }

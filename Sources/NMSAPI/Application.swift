@@ -1,9 +1,8 @@
 package import Hummingbird
 internal import HummingbirdCore
-internal import HummingbirdHTTP2
 internal import Logging
 internal import NIOCore
-internal import NIOSSL
+internal import ServiceLifecycle
 
 /// Builds the API server (specification §9): main and the tests use the same one.
 ///
@@ -17,8 +16,17 @@ package func buildApplication(
     let services = try await APIServices(dependencies, configuration)
     let table = EndpointTable(services: services)
     let router = Router(context: APIContext.self)
+    router.add(middleware: HeadMiddleware())
     router.add(middleware: RequestIDMiddleware())
-    router.add(middleware: SecurityHeadersMiddleware(overTLS: configuration.tls != nil))
+    router.add(
+        middleware: RequestMetricsMiddleware(
+            routes: table.endpoints.map { ($0.method, $0.path) } + [(.get, MetricsExposition.path)],
+            factory: configuration.metricsFactory
+        )
+    )
+    router.add(
+        middleware: SecurityHeadersMiddleware(headers: SecurityHeaders(overTLS: configuration.tls != nil))
+    )
     router.add(middleware: AccessLogMiddleware())
     router.add(middleware: ErrorMiddleware(table: table))
     router.add(
@@ -27,6 +35,7 @@ package func buildApplication(
             now: dependencies.clocks.monotonic
         )
     )
+    router.add(middleware: PathMiddleware())
     for endpoint in table.endpoints {
         let gate = EndpointGate(
             endpoint: endpoint,
@@ -34,22 +43,44 @@ package func buildApplication(
             maximumBodyBytes: configuration.maximumBodyBytes
         )
         router.on(RouterPath(endpoint.path), method: endpoint.method, responder: gate)
+        // RFC 9110 §9.1: whatever has GET has HEAD.
+        if endpoint.method == .get { router.on(RouterPath(endpoint.path), method: .head, responder: gate) }
     }
+    if let exposition = configuration.exposition {
+        exposition.addRoutes(to: router)
+        services.addSamplers(to: exposition.registry, devices: dependencies.devices)
+    }
+    var background: [any Service] = [
+        MaintenanceService(
+            services: services,
+            eventSource: dependencies.eventSource,
+            interval: configuration.cleanupInterval,
+            logger: dependencies.logger
+        )
+    ]
+    let reloader = try configuration.tls.map { tls throws(APIConfigurationError) in
+        try CertificateReloader(
+            tls: tls,
+            requests: dependencies.certificateReloads,
+            now: dependencies.clocks.wall,
+            logger: dependencies.logger
+        )
+    }
+    if let reloader { background.append(reloader) }
+    let server = ServerBuilder(
+        configuration: configuration,
+        reloader: reloader,
+        registry: ConnectionRegistry(limit: configuration.maximumConnections),
+        logger: dependencies.logger
+    )
     return Application(
         responder: router.buildResponder(),
-        server: try makeServer(configuration),
+        server: try server.build(),
         configuration: ApplicationConfiguration(
             address: .hostname(configuration.host, port: configuration.port),
             backlog: 1024
         ),
-        services: [
-            MaintenanceService(
-                services: services,
-                eventSource: dependencies.eventSource,
-                interval: configuration.cleanupInterval,
-                logger: dependencies.logger
-            )
-        ],
+        services: background,
         onServerRunning: { channel in
             let port = channel.localAddress?.port ?? configuration.port
             dependencies.logger.info(
@@ -60,77 +91,4 @@ package func buildApplication(
         },
         logger: dependencies.logger
     )
-}
-
-/// HTTP/1.1, or HTTP/1.1 and HTTP/2 over TLS of the configured version or later (specification §8.4), with every wait
-/// bounded.
-private func makeServer(_ configuration: APIConfiguration) throws -> HTTPServerBuilder {
-    let readTimeout = TimeAmount(configuration.readTimeout)
-    let writeTimeout = TimeAmount(configuration.writeTimeout)
-    let streams = HTTP1Channel.Configuration(
-        additionalChannelHandlers: [
-            RequestDeadlineHandler(readTimeout: readTimeout, writeTimeout: writeTimeout),
-            MalformedRequestHandler(),
-        ],
-        idleTimeout: TimeAmount(configuration.idleTimeout),
-        httpDecoderConfiguration: .init(
-            maxHeaderFieldSize: 16 * 1024,
-            maxHeaderListSize: 32 * 1024,
-            maxHeaderFieldCount: 100
-        )
-    )
-    guard let tls = configuration.tls else { return .http1(configuration: streams) }
-    let tlsConfiguration = try makeTLSConfiguration(tls)
-    let handshakeTimeout = TimeAmount(configuration.handshakeTimeout)
-    let http2 = HTTP2UpgradeChannel.Configuration(
-        idleTimeout: configuration.idleTimeout,
-        gracefulCloseTimeout: .seconds(5),
-        streamConfiguration: streams
-    )
-    return HTTPServerBuilder { responder in
-        HandshakeDeadlineChannel(
-            base: try HTTP2UpgradeChannel(
-                tlsConfiguration: tlsConfiguration,
-                configuration: http2,
-                responder: responder
-            ),
-            timeout: handshakeTimeout
-        )
-    }
-}
-
-private func makeTLSConfiguration(_ tls: APIConfiguration.TLS) throws -> TLSConfiguration {
-    let chain: [NIOSSLCertificate]
-    do {
-        chain = try NIOSSLCertificate.fromPEMFile(tls.certificatePath)
-    } catch {
-        throw APIConfigurationError("server.tls.cert_file \(tls.certificatePath) can't be read as PEM: \(error)")
-    }
-    guard !chain.isEmpty else {
-        throw APIConfigurationError("server.tls.cert_file \(tls.certificatePath) holds no certificate")
-    }
-    let key: NIOSSLPrivateKey
-    do {
-        key = try NIOSSLPrivateKey(file: tls.privateKeyPath, format: .pem)
-    } catch {
-        throw APIConfigurationError("server.tls.key_file \(tls.privateKeyPath) can't be read as PEM")
-    }
-    var configuration = TLSConfiguration.makeServerConfiguration(
-        certificateChain: chain.map { .certificate($0) },
-        privateKey: .privateKey(key)
-    )
-    configuration.minimumTLSVersion =
-        switch tls.minimumVersion {
-        case .v12: .tlsv12
-        case .v13: .tlsv13
-        }
-    do {
-        // Made once here only to see that key and certificate belong together.
-        _ = try NIOSSLContext(configuration: configuration)
-    } catch {
-        throw APIConfigurationError(
-            "server.tls: \(tls.certificatePath) and \(tls.privateKeyPath) can't be used together: \(error)"
-        )
-    }
-    return configuration
 }

@@ -34,7 +34,7 @@ struct Services {
         let devices = DeviceRepository(pool: self.pool)
         let credentials = CredentialRepository(pool: self.pool, cipher: self.cipher)
         let partitions = MetricsPartitions(pool: self.pool, logger: Logger(label: "storage"))
-        var services: [any Service] = []
+        var services: [any Service] = [self.trimService()]
         if self.has(.writer) {
             services.append(self.partitionService(partitions))
             services.append(self.rollUpService())
@@ -79,6 +79,13 @@ struct Services {
     }
 
     private func has(_ role: NMSRuntime.Configuration.Role) -> Bool { self.configuration.roles.contains(role) }
+
+    private func trimService() -> any Service {
+        let (interval, trimmer) = (self.configuration.cache.cleanupInterval, MemoryTrimmer())
+        return CancelledService {
+            while (try? await Task.sleep(for: interval)) != nil { trimmer.run() }
+        }
+    }
 
     // MARK: - Storage
 

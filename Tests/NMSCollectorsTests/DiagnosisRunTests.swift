@@ -355,7 +355,7 @@ private struct StuckGate: AuthenticationGate {
         let collector = ScriptedCollector()
         let began = ContinuousClock.now
         let report = try await self.diagnose(collector, gate: StuckGate(), limits: Self.short)
-        #expect(.now - began < .seconds(5))
+        #expect(.now - began < .seconds(30))
         let failed = try #require(report.stages.first { $0.result == .failed })
         #expect(failed.kind == .authenticate && failed.cause?.code == .timeout && failed.remedy != nil)
         #expect(report.stages.last?.result == .skipped)

@@ -30,7 +30,9 @@ struct HTTP1Rules: Sendable {
         guard hosts.count == 1 || hosts.isEmpty && head.version == .http1_0 else {
             throw MalformedRequestError(message: "The request must have one Host header")
         }
-        var verdict = Verdict(isKeptAlive: head.isKeepAlive)
+        // The parser takes what follows these two for another protocol, which nobody here speaks.
+        let changesProtocol = head.method == .CONNECT || head.headers.contains(name: "upgrade")
+        var verdict = Verdict(isKeptAlive: head.isKeepAlive && !changesProtocol)
         let expectations = head.headers[canonicalForm: "expect"].map { $0.lowercased() }
         // RFC 9110 §10.1.1: not from a client of HTTP/1.0, and not when the body is refused anyway.
         verdict.expectsContinue =

@@ -1,4 +1,5 @@
 internal import Crypto
+internal import NIOCore
 internal import NIOSSL
 internal import NMSCore
 internal import struct Foundation.Data
@@ -69,6 +70,8 @@ struct CertificateContents: Sendable {
             case .v12: .tlsv12
             case .v13: .tlsv13
             }
+        // Few clients say goodbye in their turn, and a shutdown waits for those who don't.
+        configuration.shutdownTimeout = .seconds(1)
         do {
             // Made once here only to see that key and certificate belong together.
             _ = try NIOSSLContext(configuration: configuration)
