@@ -187,7 +187,9 @@ class Runner:
     def prepare(self, item):
         """Headers and body."""
         headers = {
-            h["key"]: substitute(h["value"], self.values) for h in item.request.get("header", []) if not h.get("disabled")
+            header["key"]: substitute(header["value"], self.values)
+            for header in item.request.get("header", [])
+            if not header.get("disabled")
         }
         auth = item.auth or {"type": "noauth"}
         if auth["type"] == "bearer":

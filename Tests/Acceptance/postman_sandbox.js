@@ -60,8 +60,8 @@ function assertion(subject, flags) {
             return check(subject.some((value) => equal(value, part)), `to include ${show(part)}`);
         }
         if (typeName(subject) === "object" && typeName(part) === "object") {
-            const holds = Object.keys(part).every((key) => Object.hasOwn(subject, key) && equal(subject[key], part[key]));
-            return check(holds, `to include ${show(part)}`);
+            const has = (key) => Object.hasOwn(subject, key) && equal(subject[key], part[key]);
+            return check(Object.keys(part).every(has), `to include ${show(part)}`);
         }
         throw new AssertionError(`expected ${show(subject)} to be a string, array or object`);
     };
@@ -117,7 +117,8 @@ function assertion(subject, flags) {
         null: () => check(subject === null, "to be null"),
         undefined: () => check(subject === undefined, "to be undefined"),
         exist: () => check(subject !== null && subject !== undefined, "to exist"),
-        empty: () => check((typeName(subject) === "object" ? Object.keys(subject).length : sized()) === 0, "to be empty"),
+        empty: () =>
+            check((typeName(subject) === "object" ? Object.keys(subject).length : sized()) === 0, "to be empty"),
     };
     return new Proxy(methods, {
         get(target, key) {
@@ -144,7 +145,10 @@ function responseAssertions(response, negate) {
     const have = strict("pm.response.to.have", {
         status: (wanted) =>
             typeof wanted === "number"
-                ? check(response.code === wanted, `to have status ${wanted} but got ${response.code}: ${response.text().slice(0, 500)}`)
+                ? check(
+                      response.code === wanted,
+                      `to have status ${wanted} but got ${response.code}: ${response.text().slice(0, 500)}`,
+                  )
                 : check(response.status === wanted, `to have status ${wanted} but got ${response.status}`),
         header: (name, value) =>
             check(
@@ -154,7 +158,8 @@ function responseAssertions(response, negate) {
         jsonBody: () => check(isJSON(), "to have a JSON body"),
     });
     const be = {};
-    const flag = (name, holds) => Object.defineProperty(be, name, { get: () => check(holds(), `to be ${name}, code ${response.code}`) });
+    const flag = (name, holds) =>
+        Object.defineProperty(be, name, { get: () => check(holds(), `to be ${name}, code ${response.code}`) });
     flag("ok", () => response.code === 200);
     flag("success", () => response.code >= 200 && response.code < 300);
     flag("error", () => response.code >= 400);
@@ -200,7 +205,10 @@ function runScript(code, input) {
         variables: strict("pm.variables", {
             get: (name) => (Object.hasOwn(environment, name) ? environment[name] : collection[name]),
         }),
-        request: strict("pm.request", { method: input.method, url: strict("pm.request.url", { toString: () => input.url }) }),
+        request: strict("pm.request", {
+            method: input.method,
+            url: strict("pm.request.url", { toString: () => input.url }),
+        }),
         execution: strict("pm.execution", { setNextRequest: (name) => { state.next = [name]; } }),
     };
     if (input.response) {
@@ -219,7 +227,8 @@ function runScript(code, input) {
         response.to = responseAssertions(response, false);
         pm.response = strict("pm.response", response);
     }
-    const log = (...parts) => state.logs.push(parts.map((part) => (typeof part === "string" ? part : show(part))).join(" "));
+    const log = (...parts) =>
+        state.logs.push(parts.map((part) => (typeof part === "string" ? part : show(part))).join(" "));
     const console = strict("console", { log, info: log, warn: log, error: log });
     const setTimeout = (body, milliseconds) => { timers.push([milliseconds || 0, body]); };
     try {

@@ -51,7 +51,7 @@ users = {{ values = ["schema-guest"] }}
 refresh_tokens = {{ values = {json.dumps(refresh_tokens)} }}
 passwords = {{ values = {json.dumps([PASSWORD, "é" * 37])} }}
 
-# Random values alone would name nothing that exists, lie outside of targets.allow and never meet the edges of the rules.
+# Random values alone would name nothing that exists, lie outside of targets.allow and meet no edge of the rules.
 [parameters]
 "path.id" = {{ dictionary = "ids", probability = 0.6 }}
 "body.credential_id" = {{ dictionary = "ids", probability = 0.6 }}

@@ -117,7 +117,8 @@ def check_example(described, operation, name, example):
     schema = answer["content"][media].get("schema")
     if media == "application/json" and schema:
         validator = jsonschema_rs.Draft202012Validator({**schema, "components": described["components"]})
-        errors = [f"{list(error.instance_path)}: {error.message}" for error in validator.iter_errors(json.loads(example["body"]))]
+        body = json.loads(example["body"])
+        errors = [f"{list(error.instance_path)}: {error.message}" for error in validator.iter_errors(body)]
         assert not errors, f"{where}: {errors}"
 
 
