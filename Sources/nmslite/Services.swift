@@ -81,9 +81,9 @@ struct Services {
     private func has(_ role: NMSRuntime.Configuration.Role) -> Bool { self.configuration.roles.contains(role) }
 
     private func trimService() -> any Service {
-        let (interval, trimmer) = (self.configuration.cache.cleanupInterval, MemoryTrimmer())
+        let interval = self.configuration.cache.cleanupInterval
         return CancelledService {
-            while (try? await Task.sleep(for: interval)) != nil { trimmer.run() }
+            while (try? await Task.sleep(for: interval)) != nil { MemoryTrimmer.run() }
         }
     }
 

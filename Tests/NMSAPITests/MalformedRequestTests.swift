@@ -1,6 +1,7 @@
 import Foundation
 import HummingbirdTesting
 import NIOCore
+import NIOPosix
 import Testing
 
 @testable import NMSAPI
@@ -165,6 +166,8 @@ import Testing
         ("HTTP/1.1", "Connection: close", true), ("HTTP/1.1", "Connection: Close", true),
         ("HTTP/1.1", "Connection: x, close", true), ("HTTP/1.0", "A: b", true),
         ("HTTP/1.0", "Connection: keep-alive", false), ("HTTP/1.1", "A: b", false),
+        ("HTTP/1.1", "Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\nUpgrade: h2c", true),
+        ("HTTP/1.1", "Connection: Upgrade\r\nUpgrade: websocket", true),
     ])
     func theConnectionStaysOpenAsTheClientSays(version: String, field: String, closes: Bool) async throws {
         try await Self.withServer { _, port in
@@ -172,6 +175,27 @@ import Testing
             let answers = RawAnswer.all(in: try await RawClient.exchange(request + request, port: port))
             #expect(answers.count == (closes ? 1 : 2))
             #expect(answers.allSatisfy { ($0.fields["connection"] == "close") == closes })
+        }
+    }
+
+    // What follows it belongs to the tunnel that there is not.
+    @Test func connectIsTheLastRequestOfItsConnection() async throws {
+        try await Self.withServer { _, port in
+            let requests = "CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+            let answers = RawAnswer.all(in: try await RawClient.exchange(requests, port: port))
+            #expect(answers.map(\.status) == [404])
+            #expect(answers.first?.fields["connection"] == "close")
+        }
+    }
+
+    @Test func aClientThatGoesInTheMiddleOfABodyIsNoFailure() async throws {
+        try await Self.withServer { harness, port in
+            let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+                .connect(host: "127.0.0.1", port: port).get()
+            try await channel.writeAndFlush(ByteBuffer(string: Self.post + "Content-Length: 50\r\n\r\n{"))
+            try await channel.close()
+            try await eventually { harness.log.all.contains { $0.contains("path=/api/v1/auth/login") } }
+            #expect(!harness.log.all.contains { $0.hasPrefix("error") || $0.contains("status=5") })
         }
     }
 

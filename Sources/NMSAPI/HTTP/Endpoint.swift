@@ -3,6 +3,7 @@ internal import Hummingbird
 internal import HummingbirdCore
 internal import Logging
 internal import NIOCore
+internal import NIOHTTP1
 internal import NMSStorage
 internal import struct Foundation.UUID
 
@@ -249,6 +250,9 @@ struct RequestBodyReader {
             buffer = try await request.body.collect(upTo: self.limit)
         } catch is NIOTooManyBytesError {
             throw tooLarge
+        } catch let error where !(error is HTTPParserError || error is CancellationError) {
+            // The client is gone, or gave the stream up: nobody reads this, and it is no failure of the server's.
+            throw ServiceError(.validationError, "The body did not arrive whole")
         }
         guard buffer.readableBytes > 0 else {
             if self.endpoint.types.body.presence != .required { return .object([:]) }
