@@ -1,4 +1,4 @@
-package import struct Foundation.Date
+internal import struct Foundation.Date
 
 // A discovery as it is asked for, queued and stored; what it finds is in Discovery.swift.
 

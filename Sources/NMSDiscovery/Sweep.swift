@@ -1,12 +1,7 @@
 internal import Foundation
+internal import Glibc
 internal import NMSCore
 internal import Synchronization
-
-#if canImport(Glibc)
-internal import Glibc
-#else
-internal import Darwin
-#endif
 
 /// Performs what ``SweepMachine`` decides: dials, and closes again what opened.
 ///
@@ -194,44 +189,30 @@ private struct Flights: ~Copyable {
 /// Plain TCP sockets that do not block.
 private enum RawSocket {
     static func open(isIPv4: Bool) -> CInt {
-        #if canImport(Glibc)
         let type = CInt(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
         return socket(isIPv4 ? AF_INET : AF_INET6, type, 0)
-        #else
-        let descriptor = socket(isIPv4 ? AF_INET : AF_INET6, SOCK_STREAM, 0)
-        guard descriptor >= 0 else { return descriptor }
-        _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
-        _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
-        return descriptor
-        #endif
     }
 
     /// - Returns: 0 for a connection, or the system's error.
     static func connect(_ descriptor: CInt, _ address: IPAddress, port: UInt16) -> CInt {
-        var storage = sockaddr_storage()
-        let length = withUnsafeMutableBytes(of: &storage) { Self.fill($0, address, port) }
-        let result = withUnsafePointer(to: &storage) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connectSocket(descriptor, $0, length) }
+        let bytes = Self.socketAddress(address, port)
+        let length = socklen_t(bytes.count)
+        let result = bytes.withUnsafeBytes {
+            $0.withMemoryRebound(to: sockaddr.self) { connectSocket(descriptor, $0.baseAddress!, length) }
         }
         return result == 0 ? 0 : errno
     }
 
-    private static func fill(_ bytes: UnsafeMutableRawBufferPointer, _ address: IPAddress, _ port: UInt16) -> socklen_t
-    {
-        if address.isIPv4 {
-            var v4 = sockaddr_in()
-            v4.sin_family = sa_family_t(AF_INET)
-            v4.sin_port = port.bigEndian
-            withUnsafeMutableBytes(of: &v4.sin_addr) { $0.copyBytes(from: address.bytes) }
-            withUnsafeBytes(of: v4) { bytes.copyMemory(from: $0) }
-            return socklen_t(MemoryLayout<sockaddr_in>.size)
-        }
-        var v6 = sockaddr_in6()
-        v6.sin6_family = sa_family_t(AF_INET6)
-        v6.sin6_port = port.bigEndian
-        withUnsafeMutableBytes(of: &v6.sin6_addr) { $0.copyBytes(from: address.bytes) }
-        withUnsafeBytes(of: v6) { bytes.copyMemory(from: $0) }
-        return socklen_t(MemoryLayout<sockaddr_in6>.size)
+    /// A `sockaddr_in` or `sockaddr_in6` of Linux, by its bytes: SwiftNIO declares these structures once more, and
+    /// then they are nobody's in an optimised build.
+    private static func socketAddress(_ address: IPAddress, _ port: UInt16) -> [UInt8] {
+        let family = withUnsafeBytes(of: sa_family_t(address.isIPv4 ? AF_INET : AF_INET6), Array.init)
+        let networkPort = [UInt8(port >> 8), UInt8(truncatingIfNeeded: port)]
+        let zeros = [UInt8](repeating: 0, count: 8)
+        // sin_port, sin_addr, sin_zero; sin6_port, sin6_flowinfo, sin6_addr, sin6_scope_id.
+        return address.isIPv4
+            ? family + networkPort + address.bytes + zeros
+            : family + networkPort + zeros.prefix(4) + address.bytes + zeros.prefix(4)
     }
 
     /// What came of a connect that is over.

@@ -1,6 +1,5 @@
 package import Postgres
-package import struct Foundation.Date
-internal import Foundation
+package import Foundation
 
 /// An entry of the audit as it was written, perhaps by a newer instance: names are text.
 package struct AuditEntry: Sendable, Equatable {

@@ -1,7 +1,6 @@
-internal import Foundation
 package import NMSCore
 package import Postgres
-package import struct Foundation.Date
+package import Foundation
 
 package struct NewDiscovery: Sendable {
     /// As it was asked for.

@@ -175,6 +175,20 @@ RULES = [
         lambda case: True,
         failure="EnsureResourceAvailability",
     ),
+    # The 404 means the credential, as its field tells, not the device that was just made.
+    *(
+        Rule(
+            f"a credential that does not exist, for {operation}",
+            operation,
+            404,
+            "NOT_FOUND",
+            r"credential_ids?(\[\d+\])?",
+            lambda case: {"credential_id", "credential_ids"} & set(case.body or {}),
+            body={"credential_id": 2147483647},
+            failure="EnsureResourceAvailability",
+        )
+        for operation in ("POST /devices/{id}/provision", "POST /devices/{id}/test")
+    ),
 ]
 
 

@@ -159,11 +159,12 @@ def test_every_fault(start, faults):
     # The others did not slow down while all this went on.
     elapsed = time.time() - began
     for device in healthy:
-        times = [parse(p["timestamp"]) for p in api.rows(device)]
-        inside = [t for t in times if t >= began]
-        gaps = [b - a for a, b in zip(inside, inside[1:])]
-        assert len(inside) >= elapsed / INTERVAL - 2, f"{len(inside)} polls in {elapsed:.0f} s"
-        assert max(gaps) < INTERVAL + 3, f"gaps of {gaps}"
+        inside = [p for p in api.rows(device) if parse(p["timestamp"]) >= began]
+        shown = [(p["timestamp"], p["collection_duration_ms"]) for p in inside]
+        gaps = [parse(b["timestamp"]) - parse(a["timestamp"]) for a, b in zip(inside, inside[1:])]
+        assert len(inside) >= elapsed / INTERVAL - 2, f"{len(inside)} polls in {elapsed:.0f} s: {shown}"
+        # No poll left out; a busy machine may begin one late.
+        assert max(gaps) < 2 * INTERVAL, f"gaps in {shown}"
         assert api.show(device)["last_error"] is None
 
     # After the faults: monitoring at the next poll; a suspended credential only after `resume`.
