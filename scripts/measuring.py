@@ -12,7 +12,9 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PYTHON = ROOT / ".venv" / "bin" / "python"
-TICKS = os.sysconf("SC_CLK_TCK")
+sys.path.insert(0, str(ROOT / "Tests" / "Acceptance"))
+
+from observing import TICKS, Process, descendants, memory  # noqa: E402
 
 
 def use_project_python():
@@ -29,7 +31,7 @@ def acceptance(bin_directory, products=("nmslite", "winsim")):
             command = ["swift", "build", "-c", "release", "--product", product]
             subprocess.run(command, cwd=ROOT, stdout=sys.stderr, check=True)
     os.environ["NMSLITE_BIN_DIR"] = str(folder.resolve())
-    sys.path.insert(0, str(ROOT / "Tests" / "Acceptance"))
+    # It reads the environment when it is imported.
     import processes
 
     return processes
@@ -41,48 +43,6 @@ def percentile(values, share):
 
 
 # Processes.
-
-
-class Process:
-    """What /proc says of one process."""
-
-    def __init__(self, pid):
-        directory = pathlib.Path("/proc") / str(pid)
-        fields = (directory / "stat").read_text().rsplit(")", 1)[1].split()
-        self.pid = pid
-        self.parent = int(fields[1])
-        self.state = fields[0]
-        self.own = (int(fields[11]) + int(fields[12])) / TICKS
-        #: With its children that have ended.
-        self.with_ended = self.own + (int(fields[13]) + int(fields[14])) / TICKS
-        self.arguments = (directory / "cmdline").read_bytes().split(b"\0")
-
-    @property
-    def name(self):
-        return pathlib.Path(os.fsdecode(self.arguments[0]).split(":")[0].split(" ")[0]).name
-
-
-def process_tree():
-    """Every process, by its parent."""
-    children = {}
-    for entry in pathlib.Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                process = Process(int(entry.name))
-            except (OSError, IndexError, ValueError):
-                continue
-            children.setdefault(process.parent, []).append(process)
-    return children
-
-
-def descendants(pid):
-    """The processes below one, children before their own children."""
-    tree, found, queue = process_tree(), [], [pid]
-    while queue:
-        for child in tree.get(queue.pop(), []):
-            found.append(child)
-            queue.append(child.pid)
-    return found
 
 
 #: Under which name a child of nmslite is counted.
@@ -112,12 +72,6 @@ class Costs:
         return wall, used
 
 
-def memory(pid):
-    """Resident bytes of a process: now, and at its peak."""
-    text = (pathlib.Path("/proc") / str(pid) / "status").read_text()
-    return tuple(int(re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024 for name in ("VmRSS", "VmHWM"))
-
-
 def proportional_memory(pids):
     """Bytes of processes that share memory, each shared page counted once."""
     total = 0
@@ -136,35 +90,6 @@ def server_memory(nmslite):
     for child in descendants(nmslite):
         groups[SERVERS.get(child.name, "guards")].append(child.pid)
     return {"nmslite": memory(nmslite)[0], **{name: proportional_memory(pids) for name, pids in groups.items()}}
-
-
-def descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-# The embedded database.
-
-
-class Database:
-    """psql as a superuser, by the socket of a server's embedded PostgreSQL."""
-
-    def __init__(self, server):
-        self.socket = server.data / "postgres" / "socket"
-
-    def run(self, script, timeout=300):
-        command = ["psql", "-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-h", str(self.socket), "-U", "postgres"]
-        done = subprocess.run(
-            [*command, "-d", "nmslite"], input=script, text=True, capture_output=True, timeout=timeout
-        )
-        if done.returncode:
-            raise RuntimeError(f"psql: {done.stderr.strip()}")
-        return done.stdout
-
-    def value(self, query):
-        return self.run(query).strip()
-
-    def rows(self, query):
-        return [line.split("|") for line in self.run(query).splitlines()]
 
 
 # The machine.
