@@ -13,10 +13,13 @@ from processes import Child, Server, free_port, wait_until
 
 
 class ExternalPostgres:
-    """A PostgreSQL on loopback. As root it runs as `postgres`, since it refuses to run as root."""
+    """A PostgreSQL on loopback, perhaps on a disk of its own.
 
-    def __init__(self, folder, *settings):
-        self.directory = folder / "external-postgres"
+    As root it runs as `postgres`, since it refuses to run as root.
+    """
+
+    def __init__(self, folder, *settings, disk=None):
+        self.directory = (disk or folder) / "external-postgres"
         self.directory.mkdir(mode=0o700)
         self.log = folder / "external-postgres.log"
         self.port = free_port()

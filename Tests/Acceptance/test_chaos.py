@@ -1,4 +1,4 @@
-"""Random kills for half a minute: every acknowledged result once, every device polled, nothing left over.
+"""Random kills for half a minute, each kind at least once: every acknowledged result once, every device polled, nothing left over.
 
 The long version is scripts/chaos. Another order of faults: NMSLITE_CHAOS_SEED=7.
 """
@@ -11,7 +11,7 @@ from chaos import Chaos
 
 HOSTS = 40
 INTERVAL = 5
-SECONDS = 20
+SECONDS = 32
 SEED = int(os.environ.get("NMSLITE_CHAOS_SEED", "6"))
 
 
