@@ -180,6 +180,8 @@ let package = Package(
                 .embedInCode("Migrations/000003_audit.down.sql"),
                 .embedInCode("Migrations/000004_discoveries.up.sql"),
                 .embedInCode("Migrations/000004_discoveries.down.sql"),
+                .embedInCode("Migrations/000005_partition_leases.up.sql"),
+                .embedInCode("Migrations/000005_partition_leases.down.sql"),
             ]
         ),
         .target(

@@ -48,8 +48,8 @@ package struct Delivery<Message: Sendable>: Sendable {
 
 /// The poller's end of `nmslite.poll.jobs.*`.
 package protocol PollJobSource: Sendable {
-    /// Jobs of the given partitions, at most `maxOutstanding` unsettled at a time; ends when the task is cancelled.
-    func pollJobs(partitions: Set<Int>, maxOutstanding: Int) async throws -> AsyncStream<Delivery<PollJob>>
+    /// Jobs of no partition yet, at most `maxOutstanding` unsettled at a time.
+    func pollJobs(maxOutstanding: Int) async throws -> PollJobIntake
 }
 
 /// The writer's end of `nmslite.metrics.results`.

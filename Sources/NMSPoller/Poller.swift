@@ -18,6 +18,8 @@ package final class Poller: Sendable {
     static let deliveries = 4
     /// Before a job that could not be done is delivered again, times the deliveries that it has had.
     static let returnDelay: Duration = .seconds(2)
+    /// Before a job that another instance is to do is delivered again: it may not have asked for it yet.
+    static let handOverDelay: Duration = .seconds(1)
     /// Tries to publish a result before its job is handed back.
     static let publishAttempts = 5
 
@@ -28,7 +30,7 @@ package final class Poller: Sendable {
         package var timeout: Duration = .seconds(30)
         /// Between the two samples of a poll that has no earlier one.
         package var secondSampleDelay: Duration = .seconds(1)
-        /// The shares of the fleet that this instance polls.
+        /// The shares of the fleet that this instance polls when nobody shares them out.
         package var partitions = Set(0..<Partition.count)
 
         package init() {}
@@ -66,6 +68,8 @@ package final class Poller: Sendable {
     private let slots: WorkerSlots
     private let configuration: Configuration
     private let source: any PollJobSource
+    private let keeper: PartitionKeeper?
+    private let work = PartitionWork()
     private let targets: any PollTargetSource
     private let collectors: CollectorRegistry
     private let gate: any AuthenticationGate
@@ -83,6 +87,7 @@ package final class Poller: Sendable {
         gate: any AuthenticationGate,
         results: any MetricsResultPublisher,
         policy: TargetPolicy,
+        keeper: PartitionKeeper? = nil,
         logger: Logger,
         metrics: PollMetrics = PollMetrics(),
         now: @escaping @Sendable () -> Date = { Date() }
@@ -95,6 +100,7 @@ package final class Poller: Sendable {
         self.gate = gate
         self.results = results
         self.policy = policy
+        self.keeper = keeper
         self.logger = logger
         self.metrics = metrics
         self.now = now
@@ -113,15 +119,18 @@ package final class Poller: Sendable {
     ///   jobs handed back.
     /// - Throws: what the source throws when jobs can't be had.
     package func run(drain: Duration = .seconds(8)) async throws {
-        let deliveries = try await self.source.pollJobs(
-            partitions: self.configuration.partitions,
+        let source = try await self.source.pollJobs(
             maxOutstanding: self.configuration.workerCount + Self.outstandingBeyondWorkers
         )
+        if self.keeper == nil {
+            self.work.hold(self.configuration.partitions)
+            try await source.add(self.configuration.partitions)
+        }
         self.logger.info("poller started", metadata: ["workers": "\(self.configuration.workerCount)"])
         // The intake is a task of its own so that stop() can end it without cancelling the polls.
         let (jobs, continuation) = AsyncStream<Delivery<PollJob>>.makeStream()
         let intake = Task {
-            for await delivery in deliveries { continuation.yield(delivery) }
+            for await delivery in source.deliveries { continuation.yield(delivery) }
             continuation.finish()
         }
         self.state.withLock { state in
@@ -130,8 +139,13 @@ package final class Poller: Sendable {
         }
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
+                if let keeper = self.keeper {
+                    group.addTask {
+                        await keeper.run(intake: source, work: self.work) { await self.forget(devices: $0) }
+                    }
+                }
                 for await delivery in jobs {
-                    group.addTask { await self.handle(delivery) }
+                    group.addTask { await self.take(delivery) }
                 }
                 await self.waitUntilIdle(atMost: drain)
                 group.cancelAll()
@@ -139,6 +153,8 @@ package final class Poller: Sendable {
         } onCancel: {
             intake.cancel()
         }
+        // Also when this task was cancelled: others need not wait for the leases to end.
+        if let keeper = self.keeper { await Task { await keeper.leave() }.value }
         self.logger.info("poller stopped", metadata: ["returned": "\(self.statistics.returned)"])
     }
 
@@ -148,6 +164,7 @@ package final class Poller: Sendable {
             state.stopping = true
             state.intake?.cancel()
         }
+        self.keeper?.prepareToLeave()
     }
 
     /// Whether ``stop()`` was called.
@@ -161,6 +178,19 @@ package final class Poller: Sendable {
         }
     }
 
+    /// Closes and forgets what devices left behind that another instance polls from now on.
+    private func forget(devices: [Int]) async {
+        await withDiscardingTaskGroup { group in
+            // All at once: a host that is away keeps its connection closing for a second or two.
+            for device in devices {
+                group.addTask {
+                    self.forget(deviceID: device)
+                    for collector in self.collectors.all { await collector.forget(deviceID: device) }
+                }
+            }
+        }
+    }
+
     private func waitUntilIdle(atMost limit: Duration) async {
         let deadline = ContinuousClock.now + limit
         while !self.state.withLock({ $0.inFlight.isEmpty }), ContinuousClock.now < deadline {
@@ -170,6 +200,12 @@ package final class Poller: Sendable {
     }
 
     // MARK: - The life of a job
+
+    /// A job of a partition that was given up meanwhile is for whoever has it now.
+    private func take(_ delivery: Delivery<PollJob>) async {
+        let isOurs = await self.work.run(deviceID: delivery.message.deviceID) { await self.handle(delivery) }
+        if !isOurs { await self.handBack(delivery, after: Self.handOverDelay, logger: self.logger) }
+    }
 
     private func handle(_ delivery: Delivery<PollJob>) async {
         let job = delivery.message
@@ -195,7 +231,7 @@ package final class Poller: Sendable {
             defer { self.end(job) }
             try await self.poll(delivery, logger: logger)
         } catch is CancellationError {
-            await self.handBack(delivery, after: .zero, logger: logger)
+            await self.handBack(delivery, after: Self.handOverDelay, logger: logger)
         } catch {
             logger.warning("poll not done", metadata: ["error": "\(error)"])
             await self.handBack(delivery, after: Self.returnDelay * delivery.deliveryCount, logger: logger)

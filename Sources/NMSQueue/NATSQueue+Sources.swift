@@ -3,14 +3,23 @@ internal import Logging
 package import NMSCore
 
 extension NATSQueue: PollJobSource {
-    package func pollJobs(partitions: Set<Int>, maxOutstanding: Int) async throws -> AsyncStream<Delivery<PollJob>> {
-        let consumers = partitions.map { ($0, self.topology.pollerConsumer(partition: $0)) }
+    package func pollJobs(maxOutstanding: Int) async throws -> PollJobIntake {
         let pull = try await self.pull(
             stream: QueueNames.pollJobsStream,
-            consumers: Dictionary(uniqueKeysWithValues: consumers),
+            consumers: [:],
+            most: Partition.count,
             maxOutstanding: maxOutstanding
         )
-        return self.deliveries(of: PollJob.self, from: pull, limit: QueueLimits.pollJobPayload)
+        let (topology, connection) = (self.topology, self.connection)
+        return PollJobIntake(
+            deliveries: self.deliveries(of: PollJob.self, from: pull, limit: QueueLimits.pollJobPayload),
+            add: { partitions in
+                let consumers = partitions.map { ($0, topology.pollerConsumer(partition: $0)) }
+                try await pull.add(Dictionary(uniqueKeysWithValues: consumers))
+            },
+            remove: { try await pull.remove($0) },
+            isConnected: { connection.isConnected }
+        )
     }
 }
 

@@ -97,6 +97,7 @@ package final class NATSQueue: Sendable {
     func pull(
         stream: String,
         consumers: [Int: ConsumerConfiguration],
+        most: Int = 1,
         maxOutstanding: Int
     ) async throws -> PullSubscription {
         let pull = try await PullSubscription.open(
@@ -104,6 +105,7 @@ package final class NATSQueue: Sendable {
             api: self.api,
             stream: stream,
             consumers: consumers,
+            most: most,
             capacity: maxOutstanding,
             counters: self.counters,
             logger: self.logger

@@ -21,6 +21,23 @@ final class NATSSubscription: Sendable {
             if natsSubscription_Drain(pointer) != NATS_OK { connection.remove(subscription: handle) }
         }
     }
+
+    /// Ends the interest, and returns when whatever the server had sent is handled.
+    func drain() async {
+        let (connection, handle) = (self.connection, self.handle)
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            connection.queue.async {
+                defer { continuation.resume() }
+                let subscription = connection.pointers.withLock { Unchecked($0.subscriptions[handle]) }
+                guard let pointer = subscription.value else { return }
+                // Beyond the time-out the library drops what is left; the server delivers it again.
+                guard natsSubscription_DrainTimeout(pointer, NATSConnection.flushTimeout) == NATS_OK else {
+                    return connection.remove(subscription: handle)
+                }
+                _ = natsSubscription_WaitForDrainCompletion(pointer, NATSConnection.flushTimeout)
+            }
+        }
+    }
 }
 
 extension NATSConnection {

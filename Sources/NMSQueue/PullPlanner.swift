@@ -52,11 +52,27 @@ struct PullPlanner {
     private var reserved = 0
     private(set) var unsettled = 0
 
-    init(keys: some Collection<Int>, capacity: Int) {
+    /// - Parameter most: how many consumers there may be one day; what waits for some must leave room for the others.
+    init(keys: some Collection<Int>, most: Int = 0, capacity: Int) {
+        let most = max(most, keys.count)
         self.capacity = max(capacity, 1)
-        self.probing = self.capacity < 2 * keys.count
-        self.idleBatch = min(max(1, self.capacity / max(2 * keys.count, 1)), Self.maxBatch)
+        self.probing = self.capacity < 2 * most
+        self.idleBatch = min(max(1, self.capacity / max(2 * most, 1)), Self.maxBatch)
         self.consumers = Dictionary(keys.map { ($0, Consumer()) }, uniquingKeysWith: { first, _ in first })
+    }
+
+    /// Asks these consumers as well.
+    mutating func add(_ keys: some Sequence<Int>) {
+        for key in keys where self.consumers[key] == nil { self.consumers[key] = Consumer() }
+    }
+
+    /// Asks these consumers no more. What a request of theirs still brings is counted as unsettled, so that its
+    /// settlement balances.
+    mutating func remove(_ keys: some Sequence<Int>) {
+        for key in keys {
+            guard let consumer = self.consumers.removeValue(forKey: key) else { continue }
+            self.reserved -= consumer.open?.remaining ?? 0
+        }
     }
 
     /// The requests to send now.

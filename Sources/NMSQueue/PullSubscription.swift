@@ -6,7 +6,8 @@ internal import Synchronization
 /// Performs what ``PullPlanner`` decides for a set of durable consumers of one stream, and keeps what arrives until it
 /// is asked for.
 ///
-/// One wildcard inbox carries all of its messages, so that closing it withdraws every waiting request.
+/// One wildcard inbox carries all of its messages, so that closing it withdraws every waiting request: the protocol has
+/// no other way to withdraw one. When consumers are removed, the inbox is drained and the others go on with a new one.
 final class PullSubscription: Sendable {
     struct Received: Sendable {
         var message: NATSMessage
@@ -15,8 +16,15 @@ final class PullSubscription: Sendable {
 
     private struct State {
         var planner: PullPlanner
+        var consumers: [Int: ConsumerConfiguration] = [:]
+        var keys: [String: Int] = [:]
+        /// Those that were seen to.
+        var ensured: Set<String> = []
+        var inbox = Inbox.unique()
         var isConnected: Bool
         var isClosed = false
+        /// The inbox is being replaced: nothing is asked for.
+        var isPaused = false
         var buffer: [Received] = []
         var reader: CheckedContinuation<Received?, Never>?
         var wake: Duration?
@@ -37,21 +45,20 @@ final class PullSubscription: Sendable {
     private let connection: NATSConnection
     private let api: JetStreamAPI
     private let stream: String
-    private let consumers: [Int: ConsumerConfiguration]
-    private let keys: [String: Int]
     private let counters: QueueCounters
     private let logger: Logger
-    private let inbox = Inbox.unique()
     private let start = ContinuousClock.now
     private let state: Mutex<State>
     private let subscription = Mutex<NATSSubscription?>(nil)
     private let listener = Mutex<Int?>(nil)
+    /// The end of the change of consumers that was begun last: they are made one after another.
+    private let change = Mutex<Task<Void, any Error>?>(nil)
 
     private init(
         connection: NATSConnection,
         api: JetStreamAPI,
         stream: String,
-        consumers: [Int: ConsumerConfiguration],
+        most: Int,
         capacity: Int,
         counters: QueueCounters,
         logger: Logger
@@ -59,11 +66,9 @@ final class PullSubscription: Sendable {
         self.connection = connection
         self.api = api
         self.stream = stream
-        self.consumers = consumers
-        self.keys = Dictionary(uniqueKeysWithValues: consumers.map { ($0.value.durableName, $0.key) })
         self.counters = counters
         self.logger = logger
-        let planner = PullPlanner(keys: consumers.keys, capacity: capacity)
+        let planner = PullPlanner(keys: [], most: most, capacity: capacity)
         self.state = Mutex(State(planner: planner, isConnected: connection.isConnected))
     }
 
@@ -72,39 +77,124 @@ final class PullSubscription: Sendable {
     }
 
     /// Sees to the consumers and begins to pull.
+    ///
+    /// - Parameter most: how many consumers there may be one day.
     static func open(
         on connection: NATSConnection,
         api: JetStreamAPI,
         stream: String,
         consumers: [Int: ConsumerConfiguration],
+        most: Int = 1,
         capacity: Int,
         counters: QueueCounters,
         logger: Logger
     ) async throws -> PullSubscription {
-        try await withThrowingTaskGroup(of: Void.self) { group in
-            for consumer in consumers.values {
-                group.addTask { try await api.ensureConsumer(consumer, stream: stream) }
-            }
-            try await group.waitForAll()
-        }
         let pull = PullSubscription(
             connection: connection,
             api: api,
             stream: stream,
-            consumers: consumers,
+            most: max(most, consumers.count),
             capacity: capacity,
             counters: counters,
             logger: logger
         )
-        let subscription = try await connection.subscribe(pull.inbox + ".>") { [weak pull, weak connection] message in
-            if let pull { pull.receive(message) } else { Self.handBack(message, on: connection) }
-        }
-        pull.subscription.withLock { $0 = subscription }
+        try await pull.subscribe()
         let listener = connection.addListener { [weak pull] in pull?.handle($0) }
         pull.listener.withLock { $0 = listener }
         pull.handle(connection.isConnected ? .reconnected : .disconnected)
+        try await pull.add(consumers)
         return pull
     }
+
+    // MARK: - Consumers
+
+    /// Sees to these consumers and pulls from them as well.
+    /// - Throws: ``QueueError``, `CancellationError`; then nothing has changed.
+    func add(_ consumers: [Int: ConsumerConfiguration]) async throws {
+        try Task.checkCancellation()
+        try await self.inTurn {
+            let missing = self.state.withLock { state in
+                consumers.values.filter { !state.ensured.contains($0.durableName) }
+            }
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for consumer in missing {
+                    group.addTask { try await self.api.ensureConsumer(consumer, stream: self.stream) }
+                }
+                try await group.waitForAll()
+            }
+            self.state.withLock { state in
+                for (key, consumer) in consumers {
+                    state.consumers[key] = consumer
+                    state.keys[consumer.durableName] = key
+                    state.ensured.insert(consumer.durableName)
+                }
+                state.planner.add(consumers.keys)
+            }
+            self.pump()
+        }
+    }
+
+    /// Pulls from these consumers no more. When it returns, no message of theirs is returned by ``next()`` any more, and
+    /// what nobody had read is handed back.
+    /// - Throws: ``QueueError`` when the others can't go on: the server is away, and the subscription of no more use.
+    func remove(_ keys: Set<Int>) async throws {
+        try await self.inTurn {
+            let removes = self.state.withLock { state in
+                guard !state.isClosed, !keys.isDisjoint(with: state.consumers.keys) else { return false }
+                state.isPaused = true
+                state.planner.remove(keys)
+                return true
+            }
+            guard removes else { return }
+            defer {
+                self.state.withLock { $0.isPaused = false }
+                self.pump()
+            }
+            // What the server has sent until then arrives here, and nothing after it.
+            let old = self.subscription.withLock { $0 }
+            await old?.drain()
+            let unread = self.state.withLock { state in
+                let names = keys.compactMap { state.consumers.removeValue(forKey: $0)?.durableName }
+                for name in names { state.keys[name] = nil }
+                // Requests ended with their inbox.
+                state.planner.reset()
+                let unread = state.buffer.filter { names.contains($0.metadata.consumer) }
+                state.buffer.removeAll { names.contains($0.metadata.consumer) }
+                for _ in unread { state.planner.settled() }
+                state.inbox = Inbox.unique()
+                return unread
+            }
+            for received in unread { self.handBack(received.message) }
+            try await self.subscribe()
+        }
+    }
+
+    private func subscribe() async throws {
+        let inbox = self.state.withLock { $0.inbox }
+        let connection = self.connection
+        let subscription = try await connection.subscribe(inbox + ".>") { [weak self, weak connection] message in
+            if let self { self.receive(message) } else { Self.handBack(message, on: connection) }
+        }
+        self.subscription.withLock { $0 = subscription }
+        // Closed meanwhile, it saw the old one only.
+        if self.state.withLock({ $0.isClosed }) { subscription.close() }
+    }
+
+    private func inTurn(_ body: @escaping @Sendable () async throws -> Void) async throws {
+        // Not structured: it must go on when whoever asked is cancelled. Its steps have time-outs.
+        let task = self.change.withLock { change in
+            let before = change
+            let task = Task {
+                _ = await before?.result
+                try await body()
+            }
+            change = task
+            return task
+        }
+        try await task.value
+    }
+
+    // MARK: - Messages
 
     var unsettled: Int { self.state.withLock { $0.planner.unsettled } }
 
@@ -179,7 +269,7 @@ final class PullSubscription: Sendable {
         let received = Received(message: message, metadata: metadata)
         let (reader, closed) = self.state.withLock { state -> (CheckedContinuation<Received?, Never>?, Bool) in
             guard !state.isClosed else { return (nil, true) }
-            if let key = self.keys[metadata.consumer] {
+            if let key = state.keys[metadata.consumer] {
                 state.planner.delivered(key: key, pending: metadata.pending)
             }
             guard let reader = state.reader else {
@@ -219,9 +309,13 @@ final class PullSubscription: Sendable {
 
     /// Makes a consumer again that somebody deleted, once at a time; the planner asks again a second later.
     private func restoreConsumer(_ key: Int) {
-        guard let consumer = self.consumers[key],
-            self.state.withLock({ !$0.isClosed && $0.restoring.insert(key).inserted })
-        else { return }
+        let lost = self.state.withLock { state -> ConsumerConfiguration? in
+            guard !state.isClosed, let consumer = state.consumers[key], state.restoring.insert(key).inserted else {
+                return nil
+            }
+            return consumer
+        }
+        guard let consumer = lost else { return }
         // Not structured: it answers to a callback of the library, and is bounded by its request's time-out.
         Task { [weak self, api, stream, logger] in
             do {
@@ -236,7 +330,7 @@ final class PullSubscription: Sendable {
     /// Sends the requests that are due, and sees to being called when the next ones are.
     private func pump() {
         let (requests, wake) = self.state.withLock { state -> ([PullPlanner.Request], Duration?) in
-            guard state.isConnected, !state.isClosed else { return ([], nil) }
+            guard state.isConnected, !state.isClosed, !state.isPaused else { return ([], nil) }
             let now = self.now
             let requests = state.planner.plan(at: now)
             guard let next = state.planner.nextWake.map({ max($0, now + .milliseconds(20)) }),
@@ -259,7 +353,8 @@ final class PullSubscription: Sendable {
     }
 
     private func send(_ request: PullPlanner.Request) {
-        guard let consumer = self.consumers[request.key] else { return }
+        let (consumer, inbox) = self.state.withLock { ($0.consumers[request.key], $0.inbox) }
+        guard let consumer else { return }
         let body = NextRequest(
             batch: request.batch,
             expires: request.expires?.nanoseconds,
@@ -270,7 +365,7 @@ final class PullSubscription: Sendable {
         self.connection.post(
             payload,
             to: JetStreamAPI.nextSubject(stream: self.stream, consumer: consumer.durableName),
-            reply: "\(self.inbox).\(request.key).\(request.number)"
+            reply: "\(inbox).\(request.key).\(request.number)"
         ) { [weak self] error in
             self?.logger.debug("a pull request was not sent: \(error)")
             self?.ended(key: request.key, number: request.number, .failed)

@@ -23,7 +23,7 @@ package final class AdvisoryLock: Sendable {
     package init(
         _ configuration: PostgresConfiguration,
         key: AdvisoryLockKey,
-        retryInterval: Duration = .seconds(1),
+        retryInterval: Duration = .milliseconds(500),
         clock: any Clock<Duration> = ContinuousClock(),
         logger: Logger
     ) {
@@ -42,25 +42,59 @@ package final class AdvisoryLock: Sendable {
     /// Asks for the lock until it is granted, then runs `body`; when the lock is lost, `body` is cancelled and all begins
     /// anew.
     ///
-    /// When `body` ends by itself, the lock is given back and this returns, or throws what `body` threw.
+    /// When `body` ends by itself or the caller is cancelled, the lock is given back, at once when `body` has ended, and
+    /// this returns, or throws what `body` threw.
     package func whileHeld(_ body: @escaping @Sendable () async throws -> Void) async throws {
-        while true {
-            try Task.checkCancellation()
-            if let connection = await self.acquire() {
-                self.held.store(true, ordering: .relaxed)
-                self.logger.info("took the lock", metadata: ["lock": "\(self.key)"])
-                let end = await self.run(body, connection)
-                self.held.store(false, ordering: .relaxed)
-                await connection.close()
-                if let end { return try end.get() }
-                self.logger.warning("lost the lock", metadata: ["lock": "\(self.key)"])
+        var waiting: PostgresConnection?
+        do {
+            while true {
+                try Task.checkCancellation()
+                if waiting == nil { waiting = await self.connect() }
+                switch await self.ask(waiting) {
+                case .granted(let connection):
+                    waiting = nil
+                    let end = await self.hold(connection, body)
+                    // The session's end is the lock's.
+                    await connection.close()
+                    if let end { return try end.get() }
+                case .taken: break
+                case .failed:
+                    await waiting?.close()
+                    waiting = nil
+                }
+                try await self.clock.sleep(for: self.retryInterval)
             }
-            try await self.clock.sleep(for: self.retryInterval)
+        } catch {
+            await waiting?.close()
+            throw error
         }
     }
 
-    /// A connection that holds the lock; nil when another instance has it or the server can't be asked.
-    private func acquire() async -> PostgresConnection? {
+    /// nil when the lock was lost.
+    private func hold(
+        _ connection: PostgresConnection,
+        _ body: @escaping @Sendable () async throws -> Void
+    ) async -> Result<Void, any Error>? {
+        self.held.store(true, ordering: .relaxed)
+        self.logger.info("took the lock", metadata: ["lock": "\(self.key)"])
+        var end = await self.run(body, connection)
+        self.held.store(false, ordering: .relaxed)
+        if end == nil, Task.isCancelled { end = .failure(CancellationError()) }
+        if end == nil {
+            self.logger.warning("lost the lock", metadata: ["lock": "\(self.key)"])
+        } else {
+            self.logger.info("gives the lock back", metadata: ["lock": "\(self.key)"])
+        }
+        return end
+    }
+
+    private enum Answer {
+        case granted(PostgresConnection)
+        case taken
+        case failed
+    }
+
+    private func connect() async -> PostgresConnection? {
         do {
             let connection = try await PostgresConnection.connect(self.configuration)
             // The server ends the session of a holder whose machine vanished, and with it the lock.
@@ -70,14 +104,27 @@ package final class AdvisoryLock: Sendable {
             ] {
                 try await connection.query("SELECT set_config($1, $2, false)", [name, String(value)])
             }
-            let rows = try await connection.query("SELECT pg_try_advisory_lock($1) AS granted", [self.key.rawValue])
-            if try rows[0].value("granted") { return connection }
-            await connection.close()
-        } catch is CancellationError {
+            return connection
         } catch {
-            self.logger.warning("can't ask for the lock", metadata: ["lock": "\(self.key)", "error": "\(error)"])
+            self.note(error)
+            return nil
         }
-        return nil
+    }
+
+    private func ask(_ connection: PostgresConnection?) async -> Answer {
+        guard let connection else { return .failed }
+        do {
+            let rows = try await connection.query("SELECT pg_try_advisory_lock($1) AS granted", [self.key.rawValue])
+            return try rows[0].value("granted") ? .granted(connection) : .taken
+        } catch {
+            self.note(error)
+            return .failed
+        }
+    }
+
+    private func note(_ error: any Error) {
+        if error is CancellationError { return }
+        self.logger.warning("can't ask for the lock", metadata: ["lock": "\(self.key)", "error": "\(error)"])
     }
 
     /// Runs `body` beside the check of the connection; nil when the lock was lost.

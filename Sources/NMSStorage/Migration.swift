@@ -57,5 +57,11 @@ package struct Migration: Sendable, Equatable {
             up: PackageResources._00004_discoveries_up_sql,
             down: PackageResources._00004_discoveries_down_sql
         ),
+        Migration(
+            version: 5,
+            name: "partition_leases",
+            up: PackageResources._00005_partition_leases_up_sql,
+            down: PackageResources._00005_partition_leases_down_sql
+        ),
     ]
 }

@@ -135,6 +135,15 @@ enum Observability {
         }
     }
 
+    static func observe(_ keeper: PartitionKeeper) {
+        self.registry.addSampler("partitions") { samples in
+            let status = keeper.status
+            samples.set("nmslite_poll_partitions", [("state", "held")], to: status.held)
+            samples.set("nmslite_poll_partitions", [("state", "handing_over")], to: status.handingOver)
+            samples.set("nmslite_pollers", to: status.members)
+        }
+    }
+
     static func observe(collector: String, warmConnections: @escaping @Sendable () -> Int) {
         self.registry.addSampler("collector_\(collector)") { samples in
             samples.set("nmslite_warm_connections", [("collector", collector)], to: warmConnections())

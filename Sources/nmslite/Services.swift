@@ -134,6 +134,8 @@ struct Services {
         var polling = Poller.Configuration()
         polling.workerCount = self.configuration.polling.workerCount
         polling.timeout = self.configuration.polling.timeout
+        let leases = PartitionLeases(self.pool.configuration, name: self.instanceName, logger: logger)
+        let keeper = PartitionKeeper(store: leases, run: leases.run, logger: logger)
         let poller = Poller(
             configuration: polling,
             source: self.queue,
@@ -142,9 +144,11 @@ struct Services {
             gate: gate,
             results: self.queue,
             policy: self.configuration.targets.policy,
+            keeper: keeper,
             logger: logger
         )
         Observability.observe(poller, workers: polling.workerCount, targets: targets)
+        Observability.observe(keeper)
         let follower = PollEventFollower(
             source: self.queue,
             targets: targets,
@@ -161,6 +165,18 @@ struct Services {
             },
             PollerService(poller: poller, collectors: collectors, logger: logger),
         ]
+    }
+
+    /// Tells this instance from others of the same database, also after a restart. There are no others of an embedded one,
+    /// whatever the host is called by then.
+    private var instanceName: String {
+        if self.configuration.database.isEmbedded { return "embedded" }
+        let directory = URL(fileURLWithPath: DataDirectory(self.configuration).path).standardizedFileURL.path
+        // Not ProcessInfo's, which may ask a name server.
+        var name = [CChar](repeating: 0, count: 256)
+        gethostname(&name, name.count - 1)
+        let host = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return "\(host):\(directory)"
     }
 
     /// Every way to read a machine. A new collector is one line here.

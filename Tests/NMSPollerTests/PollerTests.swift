@@ -74,8 +74,8 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         )
     }
 
-    func pollJobs(partitions: Set<Int>, maxOutstanding: Int) async throws -> AsyncStream<Delivery<PollJob>> {
-        self.stream
+    func pollJobs(maxOutstanding: Int) async throws -> PollJobIntake {
+        PollJobIntake(deliveries: self.stream, add: { _ in }, remove: { _ in }, isConnected: { true })
     }
 
     func pollTarget(deviceID: Int) async throws -> PollTarget? {

@@ -96,6 +96,37 @@ import Testing
         #expect(planner.plan(at: .zero).count == 4)
     }
 
+    @Test func consumersComeAndGo() {
+        var planner = PullPlanner(keys: [], most: 4, capacity: 8)
+        #expect(planner.plan(at: .zero).isEmpty)
+        planner.add([1, 2])
+        // One each: the others' turn may come.
+        #expect(planner.plan(at: .zero).map(\.batch) == [1, 1])
+        planner.delivered(key: 1, pending: 0)
+        planner.remove([1])
+        #expect(planner.unsettled == 1)
+        planner.add([2, 3, 4, 5])
+        #expect(planner.plan(at: .zero).map(\.key) == [3, 4, 5])
+        // What was on its way when its consumer was removed counts until it is settled.
+        planner.delivered(key: 1, pending: 0)
+        #expect(planner.unsettled == 2)
+        planner.settled()
+        planner.settled()
+        planner.remove([2, 3, 4, 5])
+        #expect(planner.unsettled == 0 && planner.nextWake == nil)
+        planner.add([0])
+        planner.reset()
+        #expect(planner.plan(at: .zero).map(\.key) == [0])
+    }
+
+    @Test func whoHoldsLittleLeavesRoomForWhatMayCome() {
+        var planner = PullPlanner(keys: [], most: 64, capacity: 1034)
+        planner.add([0])
+        #expect(planner.plan(at: .zero).map(\.batch) == [8])
+        planner.add(1..<64)
+        #expect(planner.plan(at: .zero).count == 63)
+    }
+
     @Test func aRefusalIsFollowedByAPause() {
         var planner = PullPlanner(keys: [0], capacity: 10)
         let request = planner.plan(at: .zero)[0]

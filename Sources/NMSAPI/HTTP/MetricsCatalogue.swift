@@ -50,6 +50,12 @@ package enum MetricsCatalogue {
         .gauge("nmslite_poll_workers", "Polls that may run at once (polling.worker_count)."),
         .gauge("nmslite_poll_workers_busy", "Polls that hold a worker."),
         .gauge("nmslite_poll_jobs_waiting", "Poll jobs that wait for a worker."),
+        .gauge(
+            "nmslite_poll_partitions",
+            labels: ["state"],
+            "Of the 64 shares of the fleet: held by this instance, or being handed over to another."
+        ),
+        .gauge("nmslite_pollers", "Instances that share the fleet's polls, as this one knows."),
         .gauge("nmslite_warm_connections", labels: ["collector"], "Connections to hosts kept for their next poll."),
     ]
 

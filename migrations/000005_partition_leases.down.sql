@@ -1,0 +1,2 @@
+DROP TABLE poll_partitions;
+DROP TABLE pollers;
