@@ -1,4 +1,5 @@
 package import Logging
+internal import NMSCore
 
 /// Writes each event as one JSON object, or as one line of text (specification §12.4).
 ///
@@ -51,7 +52,9 @@ package struct JSONLogHandler: LogHandler {
 
     private func json(_ event: LogEvent, _ metadata: Logger.Metadata, _ error: String?) -> String {
         var out = JSONText()
-        out.raw("{\"time\":\"\(LogTime.string(self.now()))\",\"level\":\"\(event.level.specified)\",\"msg\":")
+        out.raw(
+            "{\"time\":\"\(RFC3339.string(millisecondsSince1970: self.now()))\",\"level\":\"\(event.level.specified)\",\"msg\":"
+        )
         out.string(event.message.description, limit: JSONText.Limits.message)
         out.raw(",\"logger\":")
         out.string(self.label, limit: JSONText.Limits.key)
@@ -73,7 +76,9 @@ package struct JSONLogHandler: LogHandler {
 
     private func text(_ event: LogEvent, _ metadata: Logger.Metadata, _ error: String?) -> String {
         var out = JSONText()
-        out.raw("\(LogTime.string(self.now())) \(event.level.specified.uppercased()) \(self.label): ")
+        out.raw(
+            "\(RFC3339.string(millisecondsSince1970: self.now())) \(event.level.specified.uppercased()) \(self.label): "
+        )
         var message = JSONText()
         message.string(event.message.description, limit: JSONText.Limits.message)
         // Escaped as in JSON, so that a line stays a line, but without the quotes.
@@ -97,11 +102,18 @@ extension JSONText {
     /// `Secret`.
     private static let secretEndings = [
         "password", "passphrase", "secret", "token", "authorization", "master_key", "private_key", "ciphertext",
-    ]
+    ].map { Array($0.utf8) }
+
+    /// Whether a key ends like one of these, in whatever case.
+    private static func isSecret(_ key: String) -> Bool {
+        self.secretEndings.contains { ending in
+            key.utf8.count >= ending.count
+                && key.utf8.suffix(ending.count).elementsEqual(ending) { $0 == $1 || $0 | 0x20 == $1 }
+        }
+    }
 
     fileprivate mutating func metadata(_ value: Logger.MetadataValue, key: String, depth: Int) {
-        let lowercased = key.lowercased()
-        guard !Self.secretEndings.contains(where: { lowercased.hasSuffix($0) }) else { return self.raw("\"***\"") }
+        guard !Self.isSecret(key) else { return self.raw("\"***\"") }
         switch value {
         case .string(let text): self.string(text, limit: Limits.value)
         case .stringConvertible(let value): self.scalar(value)

@@ -23,6 +23,11 @@ struct JSONText {
     /// A quoted string, cut after `limit` Unicode scalars.
     mutating func string(_ value: String, limit: Int) {
         self.text += "\""
+        if value.utf8.count <= limit, value.utf8.allSatisfy(Self.isPlain) {
+            self.text += value
+            self.text += "\""
+            return
+        }
         var left = limit
         for scalar in value.unicodeScalars {
             guard left > 0 else {
@@ -44,5 +49,10 @@ struct JSONText {
             }
         }
         self.text += "\""
+    }
+
+    /// Printable ASCII that stands for itself.
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        (0x20...0x7E).contains(byte) && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\\")
     }
 }

@@ -126,20 +126,19 @@ package struct DeviceRepository: Sendable {
             AND ($2::text IS NULL OR ip ILIKE $2 OR hostname ILIKE $2 OR os ILIKE $2)
             """
         let pattern = filter.search.map { "%\(Self.escapedForLike($0))%" }
-        let total = try await self.pool.read(
-            "SELECT count(*) AS total FROM devices WHERE \(condition)",
-            [filter.status?.rawValue, pattern]
-        )
+        let count = "SELECT count(*) AS total FROM devices WHERE \(condition)"
         let rows = try await self.pool.read(
             """
-            SELECT \(Self.columns) FROM devices WHERE \(condition)
+            SELECT \(Self.columns), (\(count)) AS total FROM devices WHERE \(condition)
             ORDER BY \(filter.sort.expression) \(direction) NULLS LAST, id \(direction) LIMIT $3 OFFSET $4
             """,
             [filter.status?.rawValue, pattern, max(0, filter.limit), max(0, filter.offset)]
         )
+        // A page behind the last one has no row that could tell the total.
+        let told = rows.isEmpty ? try await self.pool.read(count, [filter.status?.rawValue, pattern]) : rows
         return Page(
             items: try rows.map(Self.device),
-            total: try total[0].value("total"),
+            total: try told[0].value("total"),
             limit: filter.limit,
             offset: filter.offset
         )

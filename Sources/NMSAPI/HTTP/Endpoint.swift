@@ -231,9 +231,13 @@ struct EndpointGate: HTTPResponder {
     static func bearerToken(_ request: Request) -> String? {
         let values = request.headers[values: .authorization]
         guard values.count == 1 else { return nil }
-        let parts = values[0].split(separator: " ", omittingEmptySubsequences: true)
-        guard parts.count == 2, parts[0].lowercased() == "bearer" else { return nil }
-        return String(parts[1])
+        let value = values[0].utf8
+        let space = UInt8(ascii: " ")
+        guard let end = value.firstIndex(of: space), value[..<end].elementsEqual("bearer".utf8, by: { $0 | 0x20 == $1 })
+        else { return nil }
+        let token = value[end...].drop { $0 == space }
+        guard !token.isEmpty, !token.contains(space) else { return nil }
+        return String(Substring(token))
     }
 }
 

@@ -2,7 +2,6 @@ internal import HTTPTypes
 internal import Hummingbird
 internal import HummingbirdCore
 internal import NMSCore
-internal import class Foundation.JSONEncoder
 
 /// The framework's, whose name our declarations have as well.
 typealias HTTPResponseBody = HummingbirdCore.ResponseBody
@@ -80,7 +79,7 @@ enum Envelope {
     /// The bare body of an error, for where there is no request to answer.
     static func body(_ error: ServiceError) -> ByteBuffer {
         let body = ErrorEnvelope(error: .init(code: error.code, message: error.message, details: error.details))
-        return (try? NMSJSON.encoder().encode(body)).map { ByteBuffer(bytes: $0) } ?? ByteBuffer()
+        return (try? NMSJSON.encode(body)).map { ByteBuffer(bytes: $0) } ?? ByteBuffer()
     }
 
     private static func response(
@@ -90,8 +89,8 @@ enum Envelope {
     ) throws -> Response {
         var headers = headers
         headers[.contentType] = self.contentType
-        let data = try NMSJSON.encoder().encode(body)
-        return Response(status: status, headers: headers, body: HTTPResponseBody(byteBuffer: ByteBuffer(bytes: data)))
+        let text = try NMSJSON.encode(body)
+        return Response(status: status, headers: headers, body: HTTPResponseBody(byteBuffer: ByteBuffer(bytes: text)))
     }
 }
 

@@ -18,6 +18,7 @@ package struct AccessTokens: Sendable {
     private let keys: JWTKeyCollection
     private let lifetime: Duration
     private let now: @Sendable () -> Date
+    private let verified = VerifiedTokens()
 
     /// - Throws: ``APIConfigurationError`` when the secret has fewer than 32 bytes.
     package init(secret: Secret, lifetime: Duration, now: @escaping @Sendable () -> Date) async throws {
@@ -52,13 +53,21 @@ package struct AccessTokens: Sendable {
 
     /// The claims of a token that we signed and that is valid now; nil for every other one.
     func verify(_ token: String) async -> AccessClaims? {
-        guard token.utf8.count <= Self.maximumLength, Self.hasPinnedHeader(token),
-            let claims = try? await self.keys.verify(token, as: AccessClaims.self)
-        else { return nil }
         let now = self.now().timeIntervalSince1970
-        guard claims.iss == Self.issuer, claims.aud == Self.audience, now < Double(claims.exp),
+        guard let claims = await self.signedClaims(token, now: now), now < Double(claims.exp),
             Double(max(claims.iat, claims.nbf ?? claims.iat)) <= now + Double(Self.clockSkew)
         else { return nil }
+        return claims
+    }
+
+    /// The claims of a token that we signed, whenever that was: what does not change with time.
+    private func signedClaims(_ token: String, now: Double) async -> AccessClaims? {
+        if let known = self.verified[token] { return known }
+        guard token.utf8.count <= Self.maximumLength, Self.hasPinnedHeader(token),
+            let claims = try? await self.keys.verify(token, as: AccessClaims.self),
+            claims.iss == Self.issuer, claims.aud == Self.audience
+        else { return nil }
+        if now < Double(claims.exp) { self.verified.insert(token, claims, now: now) }
         return claims
     }
 
