@@ -1,3 +1,5 @@
+internal import Foundation
+
 /// What JetStream writes into the reply subject of a message that it delivers.
 ///
 /// `$JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>`, or the longer form
@@ -24,5 +26,16 @@ struct AckMetadata: Equatable, Sendable {
         self.deliveryCount = deliveryCount
         self.streamSequence = sequence
         self.pending = pending
+    }
+}
+
+/// The bodies of acknowledgements.
+enum Acknowledgement {
+    static let done = Data("+ACK".utf8)
+    static let progress = Data("+WPI".utf8)
+    static let terminate = Data("+TERM".utf8)
+
+    static func reject(_ delay: Duration) -> Data {
+        delay > .zero ? Data("-NAK {\"delay\": \(delay.nanoseconds)}".utf8) : Data("-NAK".utf8)
     }
 }

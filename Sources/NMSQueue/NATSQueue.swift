@@ -52,8 +52,10 @@ package final class NATSQueue: Sendable {
             _ = connection.addListener { [counters = queue.counters] event in
                 if case .problem = event { counters.add(\.problems) }
             }
-            let deadline = ContinuousClock.now + Self.startLimit
-            for stream in queue.topology.streams { try await queue.ensure(stream, until: deadline) }
+            try await queue.ensureStreams()
+            _ = connection.addListener { [weak queue] event in
+                if case .reconnected = event { queue?.restoreStreams() }
+            }
             logger.info("connected to NATS", metadata: ["servers": "\(options.safeServers)"])
             return queue
         } catch {
@@ -114,7 +116,27 @@ package final class NATSQueue: Sendable {
             pulls.removeAll { $0.pull == nil }
             pulls.append(WeakPull(pull: pull))
         }
+        // Reconnected before it was known here.
+        if self.connection.isConnected { await pull.resume() }
         return pull
+    }
+
+    private func ensureStreams() async throws {
+        let deadline = ContinuousClock.now + Self.startLimit
+        for stream in self.topology.streams { try await self.ensure(stream, until: deadline) }
+    }
+
+    /// The server may have come back without its storage; a request to a consumer that is gone has no answer.
+    private func restoreStreams() {
+        // Not structured: it answers to a callback of the library, and is bounded by its time-outs.
+        Task { [weak self] in
+            guard let self else { return }
+            do { try await self.ensureStreams() } catch {
+                // Gone again: the next reconnect sees to it.
+                self.logger.warning("the streams can't be seen to after a reconnect", metadata: ["error": "\(error)"])
+            }
+            for pull in self.pulls.withLock({ $0.compactMap(\.pull) }) { await pull.resume() }
+        }
     }
 
     private func ensure(_ stream: StreamConfiguration, until deadline: ContinuousClock.Instant) async throws {

@@ -25,6 +25,8 @@ final class PullSubscription: Sendable {
         var isClosed = false
         /// The inbox is being replaced: nothing is asked for.
         var isPaused = false
+        /// Connected again, and it is not known yet whether what is asked is there: such a request has no answer.
+        var awaitsStreams = false
         var buffer: [Received] = []
         var reader: CheckedContinuation<Received?, Never>?
         var wake: Duration?
@@ -101,7 +103,7 @@ final class PullSubscription: Sendable {
         try await pull.subscribe()
         let listener = connection.addListener { [weak pull] in pull?.handle($0) }
         pull.listener.withLock { $0 = listener }
-        pull.handle(connection.isConnected ? .reconnected : .disconnected)
+        pull.state.withLock { $0.isConnected = connection.isConnected }
         try await pull.add(consumers)
         return pull
     }
@@ -113,20 +115,11 @@ final class PullSubscription: Sendable {
     func add(_ consumers: [Int: ConsumerConfiguration]) async throws {
         try Task.checkCancellation()
         try await self.inTurn {
-            let missing = self.state.withLock { state in
-                consumers.values.filter { !state.ensured.contains($0.durableName) }
-            }
-            try await withThrowingTaskGroup(of: Void.self) { group in
-                for consumer in missing {
-                    group.addTask { try await self.api.ensureConsumer(consumer, stream: self.stream) }
-                }
-                try await group.waitForAll()
-            }
+            try await self.ensure(Array(consumers.values))
             self.state.withLock { state in
                 for (key, consumer) in consumers {
                     state.consumers[key] = consumer
                     state.keys[consumer.durableName] = key
-                    state.ensured.insert(consumer.durableName)
                 }
                 state.planner.add(consumers.keys)
             }
@@ -167,6 +160,35 @@ final class PullSubscription: Sendable {
             for received in unread { self.handBack(received.message) }
             try await self.subscribe()
         }
+    }
+
+    /// Goes on after a reconnect, once the streams were seen to: makes the consumers again that are not there any more.
+    func resume() async {
+        guard self.state.withLock({ $0.awaitsStreams }) else { return }
+        do {
+            try await self.inTurn {
+                let consumers = self.state.withLock { state in
+                    state.ensured = []
+                    return Array(state.consumers.values)
+                }
+                try await self.ensure(consumers)
+            }
+        } catch {
+            self.logger.warning("consumers can't be seen to after a reconnect", metadata: ["error": "\(error)"])
+        }
+        self.state.withLock { $0.awaitsStreams = false }
+        self.pump()
+    }
+
+    private func ensure(_ consumers: [ConsumerConfiguration]) async throws {
+        let missing = self.state.withLock { state in consumers.filter { !state.ensured.contains($0.durableName) } }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for consumer in missing {
+                group.addTask { try await self.api.ensureConsumer(consumer, stream: self.stream) }
+            }
+            try await group.waitForAll()
+        }
+        self.state.withLock { $0.ensured.formUnion(missing.map(\.durableName)) }
     }
 
     private func subscribe() async throws {
@@ -256,8 +278,8 @@ final class PullSubscription: Sendable {
             self.state.withLock { state in
                 state.planner.reset()
                 state.isConnected = if case .reconnected = event { true } else { false }
+                state.awaitsStreams = true
             }
-            self.pump()
         case .closed: self.close()
         case .problem: break
         }
@@ -330,7 +352,7 @@ final class PullSubscription: Sendable {
     /// Sends the requests that are due, and sees to being called when the next ones are.
     private func pump() {
         let (requests, wake) = self.state.withLock { state -> ([PullPlanner.Request], Duration?) in
-            guard state.isConnected, !state.isClosed, !state.isPaused else { return ([], nil) }
+            guard state.isConnected, !state.isClosed, !state.isPaused, !state.awaitsStreams else { return ([], nil) }
             let now = self.now
             let requests = state.planner.plan(at: now)
             guard let next = state.planner.nextWake.map({ max($0, now + .milliseconds(20)) }),
@@ -370,16 +392,5 @@ final class PullSubscription: Sendable {
             self?.logger.debug("a pull request was not sent: \(error)")
             self?.ended(key: request.key, number: request.number, .failed)
         }
-    }
-}
-
-/// The bodies of acknowledgements.
-enum Acknowledgement {
-    static let done = Data("+ACK".utf8)
-    static let progress = Data("+WPI".utf8)
-    static let terminate = Data("+TERM".utf8)
-
-    static func reject(_ delay: Duration) -> Data {
-        delay > .zero ? Data("-NAK {\"delay\": \(delay.nanoseconds)}".utf8) : Data("-NAK".utf8)
     }
 }

@@ -171,4 +171,31 @@ import Testing
             await queue.shutDown()
         }
     }
+
+    @Test func jobsFlowAgainWhenTheServerLostItsStorage() async throws {
+        let directory = try SupervisionTesting.makeDirectory()
+        defer { SupervisionTesting.remove(directory) }
+        try await QueueFixture.withServer(directory: directory) { server in
+            let queue = try await NATSQueue.connect(server.queueOptions, logger: QueueFixture.logger)
+            let intake = try await queue.pollJobs(maxOutstanding: 100)
+            try await intake.add([1])
+            for stream in queue.topology.streams {
+                _ = try await queue.requester.request(Data(), to: "$JS.API.STREAM.DELETE.\(stream.name)")
+            }
+            try QueueFixture.killServer(of: server)
+            #expect(try await SupervisionTesting.eventually { queue.status.reconnects > 0 })
+            let job = QueueFixture.job("j", device: Self.devices[1])
+            #expect(
+                try await SupervisionTesting.eventually {
+                    do { try await queue.publish(job) } catch { return false }
+                    return true
+                }
+            )
+            var deliveries = intake.deliveries.makeAsyncIterator()
+            let delivery = try #require(await deliveries.next())
+            #expect(delivery.message == job)
+            try await delivery.acknowledge()
+            await queue.shutDown()
+        }
+    }
 }
