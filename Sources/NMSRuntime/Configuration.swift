@@ -115,6 +115,8 @@ extension Configuration {
         package internal(set) var url = ServiceURL()
         /// Whether NMSlite supervises a private server.
         package internal(set) var embedded = false
+        /// Copies of each stream.
+        package internal(set) var replicas = 0
     }
 
     /// The only message queue there is (specification §6.1).

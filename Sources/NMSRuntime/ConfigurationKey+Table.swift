@@ -157,6 +157,13 @@ extension ConfigurationKey {
             default: "true",
             "Supervise a private nats-server instead of using queue.url."
         ),
+        // JetStream keeps at most five copies.
+        .init(
+            "queue.replicas",
+            .integer(1...5, \.queue.replicas),
+            default: "1",
+            "Copies of each stream in a NATS cluster; 3 bear the loss of one server."
+        ),
 
         // MARK: cache
         .init("cache.device_ttl", .duration(cacheLifetime, \.cache.deviceTTL), default: "5m", "Lifetime of a device."),

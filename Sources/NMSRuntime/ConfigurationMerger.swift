@@ -165,6 +165,14 @@ struct ConfigurationMerger {
                 "Set queue.url to the NATS server's address."
             )
         }
+        if configuration.queue.embedded, configuration.queue.replicas > 1, whole("queue.embedded", "queue.replicas") {
+            self.inconsistent(
+                "queue.replicas",
+                "\(configuration.queue.replicas)",
+                "needs a cluster of NATS, and queue.embedded supervises a single server",
+                "Set queue.embedded to false and queue.url to the cluster's servers, or queue.replicas to 1."
+            )
+        }
         if !database.isEmbedded {
             // Instances that share a database share these: one that made its own could read nothing.
             if auth.jwtSecret == nil, whole("auth.jwt_secret") { self.missingSecret("auth.jwt_secret") }

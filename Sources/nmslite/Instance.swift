@@ -111,7 +111,8 @@ struct Instance: Service {
     ) async throws {
         guard self.configuration.queue.embedded else {
             let servers = try QueueOptions.servers(inURL: self.configuration.queue.url.exposed)
-            return try await self.withConnection(QueueOptions(servers: servers), body)
+            let options = QueueOptions(servers: servers, replicas: self.configuration.queue.replicas)
+            return try await self.withConnection(options, body)
         }
         let server = try await EmbeddedNATS.prepare(
             EmbeddedNATS.Configuration(directory: instance.directory.natsDirectory),

@@ -185,6 +185,7 @@ import Testing
         (["--server.tls.cert_file", "a"], "server.tls.cert_file"),
         (["--server.tls.key_file", "a"], "server.tls.key_file"),
         (["--queue.embedded", "false"], "queue.embedded"),
+        (["--queue.replicas", "3"], "queue.replicas"),
     ])
     func whatDoesNotGoTogetherIsAnError(_ arguments: [String], _ key: String) {
         let errors = ConfigurationFixture(arguments: arguments).errors

@@ -85,6 +85,7 @@ import Testing
         switch path {
         case "server.tls.cert_file": ["--server.tls.key_file", "k"]
         case "server.tls.key_file": ["--server.tls.cert_file", "c"]
+        case "queue.replicas": ["--queue.embedded", "false", "--queue.url", "nats://a:4222"]
         default: []
         }
     }
@@ -102,7 +103,8 @@ import Testing
         "database.sslmode": "verify-full", "database.max_open_conns": "50", "database.max_idle_conns": "10",
         "database.conn_max_lifetime": "1h", "database.statement_timeout": "500ms", "auth.access_token_ttl": "5m",
         "auth.refresh_token_ttl": "24h", "auth.bcrypt_cost": "4", "queue.type": "nats",
-        "queue.url": "tls://a:4222,tls://b:4222", "queue.embedded": "true", "cache.device_ttl": "1m",
+        "queue.url": "tls://a:4222,tls://b:4222", "queue.embedded": "true", "queue.replicas": "3",
+        "cache.device_ttl": "1m",
         "cache.credential_ttl": "1m", "cache.metrics_ttl": "1m", "cache.cleanup_interval": "10s",
         "polling.default_interval": "10s", "polling.worker_count": "50", "polling.timeout": "20s",
         "polling.unreachable_after": "5", "logging.level": "debug", "logging.format": "text",
