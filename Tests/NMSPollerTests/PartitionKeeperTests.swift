@@ -14,11 +14,18 @@ private final class Table: Sendable {
         /// Which instance pulls what, to be compared with who holds what.
         var pulling: [String: Set<Int>] = [:]
         var overlaps = 0
+        var renewals: [String: Int] = [:]
     }
 
     let state = Mutex(State())
 
     func pulled(_ run: String) -> Set<Int> { self.state.withLock { $0.pulling[run] ?? [] } }
+
+    /// Returns when the run has renewed its leases so often, or is gone.
+    func rounds(_ count: Int, of run: String) async {
+        let before = self.state.withLock { $0.renewals[run] ?? 0 }
+        _ = await eventually { self.state.withLock { ($0.renewals[run] ?? 0) >= before + count } || Task.isCancelled }
+    }
 
     func fail(_ error: (any Error)?) { self.state.withLock { $0.failure = error } }
 }
@@ -37,6 +44,7 @@ private struct Leases: PartitionLeaseStore {
     func renew(leaving: Bool) async throws -> PartitionRoster {
         try self.access { state in
             state.members[self.run] = leaving
+            state.renewals[self.run, default: 0] += 1
             return PartitionRoster(
                 members: state.members.map { run, leaving in
                     .init(run: run, held: state.holders.count { $0 == run }, isLeaving: leaving)
@@ -118,8 +126,8 @@ private final class Runner: Sendable {
                 }
             },
             remove: { partitions in
-                // Others get the processor in between.
-                for _ in 0..<5 { await Task.yield() }
+                // It takes a while, in which leases are renewed and nothing is given back.
+                await table.rounds(3, of: run)
                 table.state.withLock { $0.pulling[run, default: []].subtract(partitions) }
             },
             isConnected: { self.isConnected.withLock { $0 } }
@@ -196,6 +204,7 @@ private func eventually(_ condition: () -> Bool) async -> Bool {
         #expect(await eventually { a.work.idle(Set(0..<64)).isEmpty })
         b.start()
         #expect(await eventually { a.keeper.status.handingOver == 32 })
+        await table.rounds(5, of: "a")
         #expect(table.pulled("a").count == 32)
         #expect(table.state.withLock { $0.holders.count { $0 == "a" } } == 64)
         release.finish()

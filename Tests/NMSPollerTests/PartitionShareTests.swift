@@ -51,9 +51,12 @@ import Testing
             let before = table.members.count
             let joins = before == 0 || before < 9 && Bool.random(using: &generator)
             table.moves = 0
+            let newcomer = "run\(step)"
+            var left = 0
             if joins {
-                table.members.append("run\(step)")
+                table.members.append(newcomer)
             } else if let run = table.members.randomElement(using: &generator) {
+                left = table.holders.count { $0 == run }
                 table.leave(run)
             }
             table.members.shuffle(using: &generator)
@@ -62,12 +65,22 @@ import Testing
             guard !held.isEmpty else { continue }
             #expect(held.reduce(0, +) == Partition.count, "step \(step): \(held)")
             #expect(held.max()! - held.min()! <= 1, "step \(step): \(held)")
-            // No more than the share of who came, or of who went.
-            let most = Partition.count / max(joins ? before + 1 : before, 1) + 1
-            #expect(table.moves <= most, "step \(step): \(table.moves) moves, \(before) members before")
+            // Only what the newcomer has now, or what was the leaver's.
+            let moved = joins ? table.holders.count { $0 == newcomer } : left
+            #expect(table.moves == moved, "step \(step): \(held), \(before) members before")
             table.moves = 0
             table.settle()
             #expect(table.moves == 0, "nothing moves when nobody comes or goes")
+        }
+    }
+
+    @Test func theLargerShareStaysWhereItIs() {
+        let held = ["a": 21, "b": 21, "c": 22]
+        let members = held.map { PartitionRoster.Member(run: $0.key, held: $0.value) }
+        for (run, count) in held {
+            let share = PartitionShare(of: run, in: .init(members: members, mine: Set(0..<count), free: 0))
+            #expect(share.give.isEmpty)
+            #expect(PartitionShare.quota(of: run, in: members) == count)
         }
     }
 
