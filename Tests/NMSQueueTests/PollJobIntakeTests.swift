@@ -34,13 +34,13 @@ import Testing
         }
     }
 
-    /// A request that waited at the server must not swallow what is published after its partition was removed.
+    /// With room for requests that wait at the server: one of them must not swallow what is published after its partition was removed.
     @Test func whatWasRemovedGoesToAnotherAtOnce() async throws {
         try await QueueFixture.withServer { server in
             let first = try await NATSQueue.connect(server.queueOptions, logger: QueueFixture.logger)
             let second = try await NATSQueue.connect(server.queueOptions, logger: QueueFixture.logger)
-            let old = try await first.pollJobs(maxOutstanding: 100)
-            let new = try await second.pollJobs(maxOutstanding: 100)
+            let old = try await first.pollJobs(maxOutstanding: 1_000)
+            let new = try await second.pollJobs(maxOutstanding: 1_000)
             try await old.add([1, 2])
             try await old.remove([1])
             try await new.add([1])
