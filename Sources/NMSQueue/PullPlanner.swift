@@ -22,7 +22,7 @@ struct PullPlanner {
     private struct Open {
         var number: UInt64
         var remaining: Int
-        /// When the request is taken for lost.
+        /// When another one takes its place.
         var deadline: Duration
     }
 
@@ -39,7 +39,10 @@ struct PullPlanner {
     static let probePause: Duration = .milliseconds(250)
     /// After a refusal.
     static let failurePause: Duration = .seconds(1)
-    /// Beyond its expiry a request without an answer is lost: its server died, or the consumer's leader moved.
+    /// How long before its expiry a request that waits is followed by the next one. nats-server before 2.9.16 drops a
+    /// request without a word when a message comes just as it expires; with nobody asking, the message would wait.
+    static let renewAhead: Duration = .milliseconds(500)
+    /// A probe without an answer for so long is lost: its server died, or the consumer's leader moved.
     static let answerGrace: Duration = .seconds(3)
     /// Messages in one request.
     static let maxBatch = 256
@@ -77,7 +80,7 @@ struct PullPlanner {
 
     /// The requests to send now.
     mutating func plan(at now: Duration) -> [Request] {
-        self.dropLost(at: now)
+        self.replaceOld(at: now)
         var free = self.capacity - self.unsettled - self.reserved
         guard free > 0 else { return [] }
         let waiting = self.consumers
@@ -89,7 +92,7 @@ struct PullPlanner {
             let batch = min(share, max(self.idleBatch, consumer.backlog), Self.maxBatch)
             self.nextNumber += 1
             let expires = self.probing ? nil : Self.longPoll
-            let deadline = now + (expires ?? .zero) + Self.answerGrace
+            let deadline = now + (expires.map { $0 - Self.renewAhead } ?? Self.answerGrace)
             self.consumers[key]?.open = Open(number: self.nextNumber, remaining: batch, deadline: deadline)
             self.consumers[key]?.lastAsked = self.nextNumber
             self.reserved += batch
@@ -147,7 +150,7 @@ struct PullPlanner {
         }.min()
     }
 
-    private mutating func dropLost(at now: Duration) {
+    private mutating func replaceOld(at now: Duration) {
         for (key, consumer) in self.consumers {
             if let open = consumer.open, open.deadline <= now {
                 self.ended(key: key, number: open.number, .empty, at: now)

@@ -78,7 +78,8 @@ package enum QueueLimits {
     package static let pendingEvents = 4_096
 
     /// What is handed back unread is delivered again after this, when another reader waits for it: nats-server 2.9 may
-    /// lose a redelivery, until the ack wait is over, while only requests of readers that are gone wait.
+    /// lose a redelivery, until the ack wait is over, while only requests of readers that are gone wait (as it loses
+    /// requests: `PullPlanner.renewAhead`).
     package static let handBackDelay: Duration = .seconds(1)
     /// A message whose burial failed is delivered again after this.
     package static let burialRetry: Duration = .seconds(5)

@@ -78,13 +78,27 @@ import Testing
         #expect(planner.plan(at: .zero).map(\.batch) == [1])
     }
 
-    @Test func aRequestWithoutAnswerIsRepeated() {
+    @Test func aRequestIsRenewedBeforeItExpires() {
         var planner = PullPlanner(keys: [0], capacity: 10)
-        _ = planner.plan(at: .zero)
-        let lost = PullPlanner.longPoll + PullPlanner.answerGrace
-        #expect(planner.nextWake == lost)
-        #expect(planner.plan(at: lost - .milliseconds(1)).isEmpty)
-        #expect(planner.plan(at: lost).count == 1)
+        let first = planner.plan(at: .zero)
+        let renewal = PullPlanner.longPoll - PullPlanner.renewAhead
+        #expect(planner.nextWake == renewal)
+        #expect(planner.plan(at: renewal - .milliseconds(1)).isEmpty)
+        let second = planner.plan(at: renewal)
+        #expect(second.count == 1 && second[0].number > first[0].number)
+
+        // The old one's end changes nothing, and makes no room twice.
+        planner.ended(key: 0, number: first[0].number, .empty, at: PullPlanner.longPoll)
+        #expect(planner.plan(at: PullPlanner.longPoll).isEmpty)
+        #expect(planner.nextWake == renewal + renewal)
+    }
+
+    @Test func aProbeWithoutAnswerIsRepeated() {
+        var planner = PullPlanner(keys: 0..<4, capacity: 1)
+        #expect(planner.plan(at: .zero).count == 1)
+        #expect(planner.nextWake == PullPlanner.answerGrace)
+        #expect(planner.plan(at: PullPlanner.answerGrace - .milliseconds(1)).isEmpty)
+        #expect(planner.plan(at: PullPlanner.answerGrace).count == 1)
     }
 
     @Test func aLostConnectionFreesWhatWasOnTheWay() {
