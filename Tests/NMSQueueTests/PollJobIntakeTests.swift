@@ -34,7 +34,8 @@ import Testing
         }
     }
 
-    /// With room for requests that wait at the server: one of them must not swallow what is published after its partition was removed.
+    /// With room for requests that wait at the server: one of them must not swallow what is published after its
+    /// partition was removed.
     @Test func whatWasRemovedGoesToAnotherAtOnce() async throws {
         try await QueueFixture.withServer { server in
             let first = try await NATSQueue.connect(server.queueOptions, logger: QueueFixture.logger)
@@ -96,13 +97,17 @@ import Testing
             let counts = Mutex<[String: Int]>([:])
         }
         try await QueueFixture.withServer { server in
+            var options = server.queueOptions
+            // A short ack wait: nats-server 2.9 loses a job until then that was handed back and comes again at a moment
+            // at which nobody asks for its partition, and here partitions are nobody's very often.
+            options.pollTimeout = .milliseconds(1)
             let queues = [
-                try await NATSQueue.connect(server.queueOptions, logger: QueueFixture.logger),
-                try await NATSQueue.connect(server.queueOptions, logger: QueueFixture.logger),
+                try await NATSQueue.connect(options, logger: QueueFixture.logger),
+                try await NATSQueue.connect(options, logger: QueueFixture.logger),
             ]
             let holdings = [Holding(), Holding()]
             let done = Done()
-            let publisher = try await NATSQueue.connect(server.queueOptions, logger: QueueFixture.logger)
+            let publisher = try await NATSQueue.connect(options, logger: QueueFixture.logger)
             var intakes: [PollJobIntake] = []
             for queue in queues { intakes.append(try await queue.pollJobs(maxOutstanding: 200)) }
             let readers = zip(intakes, holdings).map { intake, holding in
@@ -141,7 +146,11 @@ import Testing
                 try await intakes[to].add(mine)
             }
             try await publishing.value
-            #expect(try await SupervisionTesting.eventually { try await publisher.backlog().pollJobs == 0 })
+            var isDone = false
+            for _ in 0..<4 where !isDone {
+                isDone = try await SupervisionTesting.eventually { try await publisher.backlog().pollJobs == 0 }
+            }
+            #expect(isDone)
             let counts = done.counts.withLock { $0 }
             #expect(counts.count == jobs && counts.values.allSatisfy { $0 == 1 })
             for queue in queues { await queue.shutDown() }
