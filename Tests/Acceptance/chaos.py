@@ -15,7 +15,7 @@ from observing import Database, descendants, descriptors, memory
 from processes import Server, Winsim, children_of, wait_until
 from servers import ExternalNATS, ExternalPostgres, external_instance, freeze
 
-#: After the last fault, what the queue holds for a killed poller or writer comes again after its ack wait of 40 s.
+#: After the last fault, what the queue holds for a killed writer comes again after its ack wait of 30 s.
 REDELIVERY = 90
 #: Descriptors and memory that an instance may have beyond what it had at the start, in steady state.
 SLACK_DESCRIPTORS = 40
@@ -248,7 +248,8 @@ class Chaos:
             self.ledger.read(self.servers)
 
     def _ended(self, server):
-        return f"{server.log.name}: nmslite ended by itself with {server.child.process.poll()}:\n{server.child.output[-4000:]}"
+        status = server.child.process.poll()
+        return f"{server.log.name}: nmslite ended by itself with {status}:\n{server.child.output[-4000:]}"
 
     # What must hold.
 
@@ -291,7 +292,10 @@ class Chaos:
 
         late = len(missing())
         begun = time.monotonic()
-        wait_until(lambda: not missing(), REDELIVERY, f"each of {len(acknowledged)} acknowledged results is a row; {late} late")
+        while (lost := missing()) and time.monotonic() < begun + REDELIVERY:
+            time.sleep(0.5)
+        named = ", ".join(f"{job} of device {acknowledged[job]}" for job in lost[:5])
+        assert not lost, f"{len(lost)} of {len(acknowledged)} acknowledged results are no rows: {named}"
         waited = time.monotonic() - begun
         rows = stored()
         twice = {job: count for job, (_, count) in rows.items() if count != 1}

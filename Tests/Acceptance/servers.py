@@ -24,7 +24,8 @@ class ExternalPostgres:
         self.log = folder / "external-postgres.log"
         self.port = free_port()
         self.settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={self.directory}", *settings]
-        self.binaries = pathlib.Path(subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True).stdout.strip())
+        found = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True)
+        self.binaries = pathlib.Path(found.stdout.strip())
         self.prefix = []
         if os.geteuid() == 0:
             shutil.chown(self.directory, "postgres")
@@ -33,7 +34,10 @@ class ExternalPostgres:
         self.child = None
         data = self.directory / "data"
         subprocess.run(
-            [*self.prefix, self.binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"],
+            [
+                *self.prefix, self.binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                "--locale=C.UTF-8",
+            ],
             cwd=self.directory, check=True, capture_output=True,
         )  # fmt: skip
         self.start()
@@ -42,7 +46,10 @@ class ExternalPostgres:
 
     def _psql(self, database, command):
         return subprocess.run(
-            ["psql", "-X", "-q", "-At", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database, "-c", command],
+            [
+                "psql", "-X", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database,
+                "-c", command,
+            ],
             capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
 
@@ -84,13 +91,11 @@ class ExternalNATS:
 
     def start(self):
         command = ["nats-server", "-a", "127.0.0.1", "-p", self.port, "-js", "-sd", self.store]
+        # What earlier starts wrote is not about this one.
+        seen = self.log.stat().st_size if self.log.exists() else 0
         self.child = Child(command, self.log)
-        wait_until(lambda: "Server is ready" in self.child.output[self._seen() :], 20, "nats-server ready")
+        wait_until(lambda: b"Server is ready" in self.log.read_bytes()[seen:], 20, "nats-server ready")
         return self
-
-    def _seen(self):
-        """What earlier starts wrote."""
-        return max(0, self.child.output.rfind("Starting nats-server"))
 
     def stop(self):
         if self.child.process.poll() is None:

@@ -143,7 +143,7 @@ def test_postgres_is_away(start, services, instance):
     print(f"{len(held)} results while PostgreSQL was away, {count} in all; back after {time.time() - restarted:.0f} s")
 
 
-@pytest.mark.parametrize("loses_storage", [False], ids=["keeps its storage"])
+@pytest.mark.parametrize("loses_storage", [False, True], ids=["keeps", "loses"])
 def test_nats_is_away(start, services, instance, loses_storage):
     nats = services(ExternalNATS)
     server = instance(nats)
