@@ -306,6 +306,15 @@ let package = Package(
             ],
             path: "Benchmarks/discoverybench"
         ),
+        .executableTarget(
+            name: "writerbench",
+            dependencies: [
+                "NMSCore", "NMSQueue", "NMSStorage", "Postgres",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            path: "Benchmarks/writerbench"
+        ),
 
         .testTarget(
             name: "WindowsSimulatorTests",
