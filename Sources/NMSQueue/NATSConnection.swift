@@ -39,6 +39,8 @@ final class NATSConnection: Sendable {
 
     /// Milliseconds that the server may take to answer a flush.
     static let flushTimeout: Int64 = 2_000
+    /// Bytes that every server takes, whatever its limit.
+    private static let smallPayload = 1 << 10
     /// The text of ``Event/problem(_:)`` when the library dropped messages.
     static let slowConsumer = text(NATS_SLOW_CONSUMER)
 
@@ -47,8 +49,19 @@ final class NATSConnection: Sendable {
 
     let logger: Logger
     let queue = DispatchQueue(label: "nmslite.nats")
+    /// What ``post(_:to:reply:messageID:failed:)`` was given and the library was not yet: many messages cost one turn of
+    /// ``queue``, which costs more than handing over a message.
+    private let outbox = Mutex<[Outgoing]>([])
     let pointers = Mutex(Pointers())
     private let state = Mutex(State())
+
+    private struct Outgoing: Sendable {
+        var payload: Data
+        var subject: String
+        var reply: String?
+        var messageID: String?
+        var failed: @Sendable (any Error) -> Void
+    }
 
     private init(logger: Logger) {
         self.logger = logger
@@ -100,6 +113,8 @@ final class NATSConnection: Sendable {
     {
         try await withCheckedThrowingContinuation { continuation in
             self.queue.async {
+                // In the order in which they were asked for.
+                self.handOver()
                 guard let pointer = self.pointers.withLock({ Unchecked($0.connection) }).value else {
                     return continuation.resume(throwing: QueueError.closed)
                 }
@@ -121,14 +136,38 @@ final class NATSConnection: Sendable {
         messageID: String? = nil,
         failed: @escaping @Sendable (any Error) -> Void
     ) {
-        self.queue.async {
-            guard let pointer = self.pointers.withLock({ Unchecked($0.connection) }).value else {
-                return failed(QueueError.closed)
+        let outgoing = Outgoing(payload: payload, subject: subject, reply: reply, messageID: messageID, failed: failed)
+        let isFirst = self.outbox.withLock { outbox in
+            outbox.append(outgoing)
+            return outbox.count == 1
+        }
+        // Whoever was first has asked for the turn that takes this one along.
+        if isFirst { self.queue.async { self.handOver() } }
+    }
+
+    /// Hands what waits to the library. On ``queue``.
+    private func handOver() {
+        let waiting = self.outbox.withLock { outbox in
+            defer { outbox = [] }
+            return outbox
+        }
+        guard !waiting.isEmpty else { return }
+        let pointer = self.pointers.withLock { Unchecked($0.connection) }.value
+        for outgoing in waiting {
+            guard let pointer else {
+                outgoing.failed(QueueError.closed)
+                continue
             }
             do {
-                try Self.publish(payload, to: subject, reply: reply, messageID: messageID, on: pointer)
+                try Self.publish(
+                    outgoing.payload,
+                    to: outgoing.subject,
+                    reply: outgoing.reply,
+                    messageID: outgoing.messageID,
+                    on: pointer
+                )
             } catch {
-                failed(error)
+                outgoing.failed(error)
             }
         }
     }
@@ -220,6 +259,13 @@ extension NATSConnection {
         messageID: String?,
         on connection: OpaquePointer
     ) throws {
+        if reply == nil, messageID == nil, payload.count <= Self.smallPayload {
+            // Such as an acknowledgement: no message object for a few bytes.
+            let status = payload.withUnsafeBytes {
+                natsConnection_Publish(connection, subject, $0.baseAddress, Int32($0.count))
+            }
+            return try self.check(status, "publish")
+        }
         var message: OpaquePointer?
         let status = payload.withUnsafeBytes { bytes in
             natsMsg_Create(&message, subject, reply, bytes.baseAddress, Int32(bytes.count))

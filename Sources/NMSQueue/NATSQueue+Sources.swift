@@ -30,7 +30,9 @@ extension NATSQueue: MetricsResultSource {
             consumers: [0: self.topology.writerConsumer],
             maxOutstanding: maxOutstanding
         )
-        return self.deliveries(of: MetricsResult.self, from: pull, limit: QueueLimits.resultPayload)
+        return self.deliveries(of: MetricsResult.self, from: pull, limit: QueueLimits.resultPayload) {
+            try MetricsResult(json: $0)
+        }
     }
 }
 
@@ -69,12 +71,13 @@ extension NATSQueue {
     private func deliveries<Message: Decodable & Sendable>(
         of type: Message.Type,
         from pull: PullSubscription,
-        limit: Int
+        limit: Int,
+        decode: @escaping @Sendable (Data) throws -> Message = { try NMSJSON.decoder().decode(Message.self, from: $0) }
     ) -> AsyncStream<Delivery<Message>> {
         let owner = Owner(pull)
         return AsyncStream {
             while let received = await owner.pull.next() {
-                if let delivery = await self.delivery(of: type, received, pull: owner.pull, limit: limit) {
+                if let delivery = await self.delivery(received, pull: owner.pull, limit: limit, decode: decode) {
                     return delivery
                 }
             }
@@ -83,11 +86,11 @@ extension NATSQueue {
     }
 
     /// nil when the message went to `nmslite.dead`, or is to come again because that failed.
-    private func delivery<Message: Decodable & Sendable>(
-        of type: Message.Type,
+    private func delivery<Message: Sendable>(
         _ received: PullSubscription.Received,
         pull: PullSubscription,
-        limit: Int
+        limit: Int,
+        decode: (Data) throws -> Message
     ) async -> Delivery<Message>? {
         self.counters.add(\.delivered)
         let deliveries = received.metadata.deliveryCount
@@ -109,7 +112,7 @@ extension NATSQueue {
                 problem = "\(bytes) bytes are over the limit of \(limit)"
                 self.counters.add(\.undecodable)
             } else {
-                return settlement.delivery(of: try NMSJSON.decoder().decode(type, from: received.message.payload))
+                return settlement.delivery(of: try decode(received.message.payload))
             }
         } catch {
             problem = "cannot be decoded: \(Self.describe(error))"

@@ -51,7 +51,7 @@ final class Settlement: Sendable {
     /// job id makes that harmless; a confirmation would cost a round trip for each result and change nothing.
     func acknowledge() async throws {
         try await self.settle {
-            try await self.answer(Acknowledgement.done)
+            self.post(Acknowledgement.done)
             self.counters.add(\.acknowledged)
         }
     }
@@ -81,6 +81,14 @@ final class Settlement: Sendable {
                 throw error
             }
             try await self.answer(Acknowledgement.terminate)
+        }
+    }
+
+    /// Without waiting until the library has it, which for each result of a batch would cost a turn of its queue.
+    private func post(_ body: Data) {
+        guard let reply = self.received.message.reply else { return }
+        self.connection.post(body, to: reply) { [logger] error in
+            logger.warning("a message was settled but the server was not told; it comes again: \(error)")
         }
     }
 

@@ -67,10 +67,13 @@ struct BatchTransaction {
                 "COPY metrics (\(PreparedResult.columns)) FROM STDIN",
                 from: rows
             )
+            let changes = stored.reduce(into: [Date: Set<Int>]()) { changes, result in
+                changes[HistoryHours.start(of: result.timestamp), default: []].insert(result.deviceID)
+            }
             // In the rows' own transaction: whoever sees one sees the other (``HistoryRollUp``).
             try await self.connection.query(
                 MetricsHistoryQueries.noteChanges,
-                [stored.map(\.deviceID), stored.map(\.timestamp)]
+                [changes.map(\.key), changes.map { "{\($0.value.sorted().map(String.init).joined(separator: ","))}" }]
             )
         }
         let changed = states.values.filter(\.isChanged).sorted { $0.id < $1.id }
@@ -87,14 +90,23 @@ struct BatchTransaction {
     /// The results whose job was not stored before, the first of each job.
     private func newResults(_ batch: [PreparedResult]) async throws -> [PreparedResult] {
         // Sorted, so that writers with jobs in common wait for each other in one direction.
+        var new = Set(batch.map(\.jobID))
+        let jobs = new.sorted()
         let inserted = try await self.connection.query(
-            """
-            INSERT INTO processed_jobs (job_id) SELECT * FROM unnest($1::uuid[])
-            ON CONFLICT DO NOTHING RETURNING job_id
-            """,
-            [batch.map(\.jobID).sorted()]
-        )
-        var new = Set(try inserted.map { try $0.value("job_id", as: String.self) })
+            "INSERT INTO processed_jobs (job_id) SELECT * FROM unnest($1::uuid[]) ON CONFLICT DO NOTHING",
+            [jobs]
+        ).affectedRows
+        if inserted < jobs.count {
+            // Rare, so that naming the new ones is not paid for with every batch.
+            let own = try await self.connection.query(
+                """
+                SELECT job_id FROM processed_jobs
+                WHERE job_id = ANY ($1::uuid[]) AND xmin = pg_current_xact_id()::xid
+                """,
+                [jobs]
+            )
+            new = Set(try own.map { try $0.value("job_id", as: String.self) })
+        }
         let horizon = self.now.addingTimeInterval(-Self.jobHorizon)
         let old = batch.filter { $0.timestamp < horizon && $0.hasRow }
         if !old.isEmpty {
@@ -173,8 +185,11 @@ struct BatchTransaction {
         )
     }
 
+    /// How old the mark of a credential that works may become: it tells that it is good, not when it was tried last.
+    private static let credentialMarkAge: TimeInterval = 3600
+
     /// Marks the credential that worked, so that it is tried first; one that was taken from the device meanwhile marks
-    /// nothing.
+    /// nothing. A pair that is marked well enough costs a look, and no new version of its row.
     private func storeWorkingCredentials(_ states: [DeviceState]) async throws {
         let worked = states.compactMap { state in state.worked.map { (state.id, $0.credentialID, $0.at) } }
         guard !worked.isEmpty else { return }
@@ -186,14 +201,17 @@ struct BatchTransaction {
                     ELSE pair.last_success END
             FROM unnest($1::integer[], $2::integer[], $3::timestamptz[]) AS worked (device_id, credential_id, at)
             WHERE pair.device_id = worked.device_id AND (
-                pair.credential_id = worked.credential_id
-                OR pair.is_active AND EXISTS (
+                pair.credential_id = worked.credential_id AND (
+                    NOT pair.is_active OR pair.last_success IS NULL
+                    OR pair.last_success NOT BETWEEN worked.at - make_interval(secs => $4) AND worked.at
+                )
+                OR pair.credential_id <> worked.credential_id AND pair.is_active AND EXISTS (
                     SELECT 1 FROM device_credentials AS other
                     WHERE other.device_id = worked.device_id AND other.credential_id = worked.credential_id
                 )
             )
             """,
-            [worked.map(\.0), worked.map(\.1), worked.map(\.2)]
+            [worked.map(\.0), worked.map(\.1), worked.map(\.2), Self.credentialMarkAge]
         )
     }
 }

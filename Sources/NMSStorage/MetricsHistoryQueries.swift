@@ -93,11 +93,10 @@ enum MetricsHistoryQueries {
         FROM metrics_hourly_state
         """
 
-    /// Notes the hours of new rows: $1 devices, $2 times.
+    /// Notes the hours of new rows: $1 hours, $2 the devices of each as the text of an array.
     static let noteChanges = """
         INSERT INTO metrics_changes (hour, device_ids)
-        SELECT \(Self.hour), array_agg(DISTINCT device_id)
-        FROM unnest($1::integer[], $2::timestamptz[]) AS stored (device_id, timestamp) GROUP BY 1
+        SELECT hour, devices::integer[] FROM unnest($1::timestamptz[], $2::text[]) AS stored (hour, devices)
         """
 
     /// Makes hours anew from their rows, an index scan for each: $1 devices, $2 hours. Hours without rows are left.

@@ -27,10 +27,8 @@ struct PreparedResult: Sendable, Equatable {
 
     /// - Throws: ``UnstorableResult``.
     init(_ result: MetricsResult) throws {
-        guard let jobID = UUID(uuidString: result.jobID) else {
-            throw UnstorableResult(reason: "job_id is not a UUID")
-        }
-        self.jobID = jobID.uuidString.lowercased()
+        guard let jobID = Self.uuid(result.jobID) else { throw UnstorableResult(reason: "job_id is not a UUID") }
+        self.jobID = jobID
         self.deviceID = result.deviceID
         self.timestamp = result.timestamp.roundedToMilliseconds
         guard let month = MetricsMonth(self.timestamp) else {
@@ -99,6 +97,21 @@ struct PreparedResult: Sendable, Equatable {
         buffer.endRow()
     }
 
+    /// A UUID in lower case; nil for what is none.
+    static func uuid(_ text: String) -> String? {
+        let isPlain =
+            text.utf8.count == 36
+            && text.utf8.enumerated().allSatisfy { index, byte in
+                switch index {
+                case 8, 13, 18, 23: byte == UInt8(ascii: "-")
+                default:
+                    (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+                        || (UInt8(ascii: "a")...UInt8(ascii: "f")).contains(byte)
+                }
+            }
+        return isPlain ? text : UUID(uuidString: text)?.uuidString.lowercased()
+    }
+
     /// 0…100; what is not a number is not known. The column rounds to two decimals.
     static func percent(_ value: Double?) -> Double? {
         guard let value, !value.isNaN else { return nil }
@@ -114,6 +127,12 @@ struct PreparedResult: Sendable, Equatable {
     /// Text without control characters, at most `length` characters; nil when nothing is left.
     static func text(_ value: String?, _ length: Int) -> String? {
         guard let value else { return nil }
+        // Nearly every text: ASCII without control characters, and short enough.
+        if value.utf8.count <= length, value.utf8.first != UInt8(ascii: " "), !value.isEmpty,
+            value.utf8.allSatisfy({ (0x20..<0x7F).contains($0) })
+        {
+            return value
+        }
         // The server counts Unicode scalars, not Swift's characters.
         let scalars = value.unicodeScalars.filter { $0.properties.generalCategory != .control }.prefix(length)
         let text = String(String.UnicodeScalarView(scalars))

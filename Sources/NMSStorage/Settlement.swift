@@ -12,7 +12,8 @@ enum Settlement: Sendable {
     func perform(events: any DeviceEventPublisher, logger: Logger) async {
         switch self {
         case .acknowledge(let items, let outcome):
-            await Self.each(items, logger) { try await $0.acknowledge() }
+            // One after another: none waits for the server.
+            for item in items { await Self.settle(item, logger) { try await $0.acknowledge() } }
             for event in outcome.events {
                 do {
                     try await events.publish(event)
@@ -35,17 +36,23 @@ enum Settlement: Sendable {
     ) async {
         await withDiscardingTaskGroup { group in
             for item in items {
-                group.addTask {
-                    do {
-                        try await settle(item)
-                    } catch {
-                        logger.warning(
-                            "can't settle a result",
-                            metadata: ["job_id": "\(item.message.jobID)", "error": "\(error)"]
-                        )
-                    }
-                }
+                group.addTask { await Self.settle(item, logger, settle) }
             }
+        }
+    }
+
+    private static func settle(
+        _ item: Delivery<MetricsResult>,
+        _ logger: Logger,
+        _ settle: (Delivery<MetricsResult>) async throws -> Void
+    ) async {
+        do {
+            try await settle(item)
+        } catch {
+            logger.warning(
+                "can't settle a result",
+                metadata: ["job_id": "\(item.message.jobID)", "error": "\(error)"]
+            )
         }
     }
 }

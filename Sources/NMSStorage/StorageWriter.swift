@@ -39,11 +39,11 @@ package struct StorageWriterStatistics: Sendable, Equatable {
 package final class StorageWriter: Sendable {
     package struct Options: Sendable, Equatable {
         /// The most results that one transaction stores.
-        package var batchSize = 500
+        package var batchSize = 2000
         /// How long a batch waits for more after its first result.
         package var batchDelay = Duration.milliseconds(200)
         /// The most results that are unsettled at a time.
-        package var maxOutstanding = 2000
+        package var maxOutstanding = 8000
         /// `polling.unreachable_after`, at least 1.
         package var unreachableAfter = 3
         /// How long the flush after the end may take.

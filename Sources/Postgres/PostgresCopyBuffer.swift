@@ -9,13 +9,14 @@ package struct PostgresCopyBuffer: Sendable {
 
     /// Appends one column's value; nil is NULL.
     /// - Throws: ``PostgresEncodingError``.
-    package mutating func append(_ value: (some PostgresTextEncodable)?) throws {
+    package mutating func append<Value: PostgresTextEncodable>(_ value: Value?) throws {
         if !self.isAtRowStart { self.bytes.append(UInt8(ascii: "\t")) }
         self.isAtRowStart = false
         guard let text = try value.postgresText() else {
             self.bytes.append(contentsOf: [UInt8(ascii: "\\"), UInt8(ascii: "N")])
             return
         }
+        if Value.isPlain { return self.bytes.append(contentsOf: text.utf8) }
         for byte in text.utf8 {
             switch byte {
             case UInt8(ascii: "\\"): self.bytes.append(contentsOf: [byte, byte])

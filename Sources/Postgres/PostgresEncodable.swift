@@ -109,23 +109,28 @@ extension Array: PostgresEncodable where Element: PostgresTextEncodable {
         // By type: an empty array of anything casts to an empty array of bytes.
         if Element.self == UInt8.self, let bytes = self as? [UInt8] { return PostgresParameter(form: .binary(bytes)) }
         var text = "{"
+        text.reserveCapacity(self.count * 16)
         for (index, element) in self.enumerated() {
             if index > 0 { text += "," }
             guard let value = try element.postgresText() else {
                 text += "NULL"
                 continue
             }
-            text += Element.isPlain ? value : Self.quoted(value)
+            if Element.isPlain { text += value } else { Self.quote(value, into: &text) }
         }
         return PostgresParameter(form: .text(text + "}"))
     }
 
-    private static func quoted(_ value: String) -> String {
-        var quoted = "\""
-        for character in value.unicodeScalars {
-            if character == "\"" || character == "\\" { quoted += "\\" }
-            quoted.unicodeScalars.append(character)
+    private static func quote(_ value: String, into text: inout String) {
+        text += "\""
+        if value.utf8.contains(where: { $0 == UInt8(ascii: "\"") || $0 == UInt8(ascii: "\\") }) {
+            for character in value.unicodeScalars {
+                if character == "\"" || character == "\\" { text += "\\" }
+                text.unicodeScalars.append(character)
+            }
+        } else {
+            text += value
         }
-        return quoted + "\""
+        text += "\""
     }
 }

@@ -28,13 +28,29 @@ enum PostgresTime {
         let (year, month, dayOfMonth) = Self.civil(day: day)
         let time = microseconds - day * Self.microsecondsPerDay
         let seconds = time / 1_000_000
-        func padded(_ value: Int64, _ width: Int) -> String {
-            let digits = String(value)
-            return String(repeating: "0", count: max(0, width - digits.count)) + digits
+        return String(unsafeUninitializedCapacity: 29) { bytes in
+            var index = 0
+            // Digits from the right, then the mark behind them.
+            func put(_ number: Int64, _ width: Int, _ mark: UnicodeScalar) {
+                var rest = number
+                for place in stride(from: index + width - 1, through: index, by: -1) {
+                    bytes[place] = UInt8(ascii: "0") + UInt8(rest % 10)
+                    rest /= 10
+                }
+                bytes[index + width] = UInt8(ascii: mark)
+                index += width + 1
+            }
+            put(year, 4, "-")
+            put(month, 2, "-")
+            put(dayOfMonth, 2, " ")
+            put(seconds / 3600, 2, ":")
+            put(seconds / 60 % 60, 2, ":")
+            put(seconds % 60, 2, ".")
+            put(time % 1_000_000, 6, "+")
+            bytes[index] = UInt8(ascii: "0")
+            bytes[index + 1] = UInt8(ascii: "0")
+            return index + 2
         }
-        return "\(padded(year, 4))-\(padded(month, 2))-\(padded(dayOfMonth, 2)) "
-            + "\(padded(seconds / 3600, 2)):\(padded(seconds / 60 % 60, 2)):\(padded(seconds % 60, 2))"
-            + ".\(padded(time % 1_000_000, 6))+00"
     }
 
     /// The Gregorian date of a day counted from 2000-01-01, with years that begin in March so that leap days come last.
