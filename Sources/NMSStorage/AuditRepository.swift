@@ -78,22 +78,6 @@ package struct AuditRepository: Sendable {
         try await self.pool.withConnection { try await Self.record(event, context, $0) }
     }
 
-    /// Does something that changes no row, such as asking for a poll, and adds the entry about it: the entry is written
-    /// first and stays only if `body` succeeds.
-    package func recording<Value: Sendable>(
-        _ event: AuditEvent,
-        _ context: AuditContext,
-        _ body: () async throws -> Value
-    ) async throws -> Value {
-        // Not PostgresPool.withTransaction, which may run `body` twice.
-        try await self.pool.withConnection { connection in
-            try await PostgresConnection.transaction(on: connection) { connection in
-                try await Self.record(event, context, connection)
-                return try await body()
-            }
-        }
-    }
-
     /// Newest first. Pages that begin at the same `to` of the past never shift.
     package func list(_ filter: AuditFilter) async throws -> Page<AuditEntry> {
         let condition = """

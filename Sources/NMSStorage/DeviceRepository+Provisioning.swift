@@ -21,7 +21,7 @@ extension DeviceRepository {
             throw StorageError.missing(field: "credential_id", id: impossible)
         }
         return try await self.pool.withTransaction { [ids] connection in
-            guard let old = try await Self.locked(id: id, connection) else { return nil }
+            guard let old = try await Self.locked(id: id, for: .change, connection) else { return nil }
             let found = try await connection.query(
                 "SELECT id FROM credentials WHERE id = ANY ($1::integer[]) ORDER BY id FOR KEY SHARE",
                 [ids]
@@ -58,7 +58,7 @@ extension DeviceRepository {
     package func deprovision(id: Int, audit: AuditContext) async throws -> Device? {
         guard Int32(exactly: id) != nil else { return nil }
         return try await self.pool.withTransaction { connection in
-            guard let old = try await Self.locked(id: id, connection) else { return nil }
+            guard let old = try await Self.locked(id: id, for: .change, connection) else { return nil }
             try await connection.query("DELETE FROM device_credentials WHERE device_id = $1", [id])
             let new = try await Self.setStatus(.discovered, id: id, pollingInterval: nil, connection)
             try await AuditRepository.record(

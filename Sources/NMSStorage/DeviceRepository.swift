@@ -149,7 +149,7 @@ package struct DeviceRepository: Sendable {
         guard Int32(exactly: id) != nil else { return nil }
         return try await Self.mappingDuplicates(of: changes.ip) {
             try await self.pool.withTransaction { connection in
-                guard let old = try await Self.locked(id: id, connection) else { return nil }
+                guard let old = try await Self.locked(id: id, for: .change, connection) else { return nil }
                 let new = try await Self.store(changes, id: id, connection)
                 try await AuditRepository.record(
                     AuditEvent(.deviceUpdated, .device(new), AuditChanges(from: old, to: new)),
@@ -165,7 +165,7 @@ package struct DeviceRepository: Sendable {
     package func delete(id: Int, audit: AuditContext) async throws -> Bool {
         guard Int32(exactly: id) != nil else { return false }
         return try await self.pool.withTransaction { connection in
-            guard let old = try await Self.locked(id: id, connection) else { return false }
+            guard let old = try await Self.locked(id: id, for: .removal, connection) else { return false }
             try await connection.query("DELETE FROM devices WHERE id = $1", [id])
             let event = AuditEvent(.deviceDeleted, .device(old), AuditChanges(deleted: old))
             try await AuditRepository.record(event, audit, connection)
@@ -173,9 +173,15 @@ package struct DeviceRepository: Sendable {
         }
     }
 
+    enum RowLock: String {
+        /// Lets the roll-up of histories go on, which holds the keys of all devices for long.
+        case change = "NO KEY UPDATE"
+        case removal = "UPDATE"
+    }
+
     /// The device, which nobody else changes until the transaction ends; nil when there is none.
-    static func locked(id: Int, _ connection: PostgresConnection) async throws -> Device? {
-        try await connection.query("SELECT id FROM devices WHERE id = $1 FOR UPDATE", [id])
+    static func locked(id: Int, for lock: RowLock, _ connection: PostgresConnection) async throws -> Device? {
+        try await connection.query("SELECT id FROM devices WHERE id = $1 FOR \(lock.rawValue)", [id])
         // In a statement of its own: the first may have waited, and knows other tables only as they were before.
         return try await connection.query("SELECT \(Self.columns) FROM devices WHERE id = $1", [id])
             .first.map(Self.device)

@@ -28,6 +28,13 @@ def from_is_not_before_to(case):
     return begin >= to
 
 
+def may_not_go_with_basic(case):
+    """What a change says of one field, the stored others may forbid: only for the type that has rules across fields."""
+    body = case.body
+    readable = body.get("use_ssl") is False or body.get("allow_unencrypted_basic") is False
+    return body.get("credential_type") == "winrm_basic" or readable or ":" in body.get("username", "")
+
+
 def has_wide_mapped_network(case):
     """`::ffff:192.168.0.0/90`: IPv4 addresses, and more than all of them."""
     parts = [text.partition("/") for text in case.body["allowed_targets"]]
@@ -136,7 +143,7 @@ RULES = [
         400,
         "VALIDATION_ERROR",
         "use_ssl|username",
-        lambda case: set(case.body) & {"credential_type", "username", "use_ssl", "allow_unencrypted_basic"},
+        may_not_go_with_basic,
         body={"credential_type": "winrm_basic"},
     ),
     Rule(

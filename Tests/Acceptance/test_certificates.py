@@ -132,8 +132,9 @@ def test_new_connections_get_the_new_certificate_and_open_ones_go_on(given, by_s
     files.write(second)
     if by_signal:
         server.child.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: lines(server, "SIGHUP: looking at"), 20, "the signal is heard")
     # The files are looked at every five seconds.
-    wait_until(lambda: served(server.port) == second.digest, 3 if by_signal else 12, "the new certificate")
+    wait_until(lambda: served(server.port) == second.digest, 30, "the new certificate")
     kept.ask()
     loaded = lines(server, "certificate loaded")
     assert any(second.fingerprint in json.dumps(line) and "not_after" in json.dumps(line) for line in loaded)
@@ -158,7 +159,7 @@ def test_files_that_cannot_be_used_change_nothing(given, damage):
     else:
         files.certificate.write_text("not a certificate\n")
 
-    wait_until(lambda: lines(server, "certificate not loaded"), 15, "an error in the log")
+    wait_until(lambda: lines(server, "certificate not loaded"), 40, "an error in the log")
     [error] = lines(server, "certificate not loaded")
     text = json.dumps(error)
     assert str(files.key if damage == "missing" else files.certificate) in text
@@ -167,12 +168,12 @@ def test_files_that_cannot_be_used_change_nothing(given, damage):
     kept.ask()
     # Once per change; and who asks is answered.
     server.child.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: len(lines(server, "certificate not loaded")) == 2, 5, "an answer to SIGHUP")
+    wait_until(lambda: len(lines(server, "certificate not loaded")) == 2, 20, "an answer to SIGHUP")
     # The remedy needs no restart.
     third = Pair()
     files.write(third)
     server.child.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: served(server.port) == third.digest, 3, "the third certificate")
+    wait_until(lambda: served(server.port) == third.digest, 20, "the third certificate")
     kept.ask()
 
 
@@ -180,7 +181,7 @@ def test_a_certificate_that_ends_soon_is_warned_of(folder, start):
     files = Files(folder)
     files.write(Pair(days=10))
     server = start.server("--server.tls.cert_file", files.certificate, "--server.tls.key_file", files.key)
-    wait_until(lambda: lines(server, "about to expire"), 5, "a warning")
+    wait_until(lambda: lines(server, "about to expire"), 20, "a warning")
     [warning] = lines(server, "about to expire")
     assert "9" in json.dumps(warning) and str(files.certificate) in json.dumps(warning)
 
@@ -189,5 +190,5 @@ def test_without_tls_sighup_does_nothing(start, monkeypatch):
     monkeypatch.setattr(Server, "url", property(lambda self: f"http://localhost:{self.port}"))
     server = start.server("--server.tls.enabled", "false")
     server.child.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: lines(server, "nothing to reload"), 5, "a notice")
+    wait_until(lambda: lines(server, "nothing to reload"), 20, "a notice")
     assert server.child.process.poll() is None

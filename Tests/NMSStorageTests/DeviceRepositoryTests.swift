@@ -192,4 +192,20 @@ import Testing
             #expect(try await database.pool.query("SELECT count(*) AS n FROM metrics")[0].value("n") == 0)
         }
     }
+
+    /// `HistoryRollUp` holds them for minutes when it catches up.
+    @Test func changesDoNotWaitForWhoeverHoldsTheKeys() async throws {
+        try await TestDatabase.with(.migrated) { database in
+            let pool = database.pool
+            let devices = DeviceRepository(pool: pool)
+            let (device, credential) = try await pool.provisionedDevice(1)
+            try await pool.withTransaction { holder in
+                try await holder.query("SELECT id FROM devices FOR KEY SHARE")
+                #expect(try await devices.update(id: device, DeviceChanges(hostname: .some("b")))?.hostname == "b")
+                #expect(try await devices.deprovision(id: device)?.status == .discovered)
+                let again = try await devices.provision(id: device, credentialIDs: [credential], pollingInterval: 30)
+                #expect(again?.status == .provisioned)
+            }
+        }
+    }
 }

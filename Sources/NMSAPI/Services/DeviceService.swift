@@ -126,7 +126,9 @@ package final class DeviceService: Sendable {
             .device(device),
             AuditChanges(["job_id": .text(job.jobID)])
         )
-        try await self.audit.recording(event, audit) { try await self.publish(job) }
+        // Before, and not in one transaction: a queue that is away must not hold connections of the database.
+        try await self.audit.record(event, audit)
+        try await self.publish(job)
         return job.jobID
     }
 
