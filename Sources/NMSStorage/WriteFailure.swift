@@ -10,12 +10,13 @@ enum WriteFailure: Equatable {
     case database
     /// The writer is told to stop.
     case cancelled
-    /// Something that should not happen, such as a missing table.
+    /// Something that should not happen.
     case unexpected
 
     /// Classes of SQLSTATE that say nothing about the data: connection, transaction state, rollback, resources, object
-    /// state, intervention, system (PostgreSQL, Appendix A).
-    private static let databaseClasses: Set<String> = ["08", "25", "40", "53", "55", "57", "58"]
+    /// state, intervention, system (PostgreSQL, Appendix A). Syntax and access rules as well: a table that is missing or
+    /// forbidden is so for every result, and all are to be held until somebody has seen to it, not buried.
+    private static let databaseClasses: Set<String> = ["08", "25", "40", "42", "53", "55", "57", "58"]
     /// Data exceptions and violated constraints.
     private static let dataClasses: Set<String> = ["22", "23"]
 

@@ -68,10 +68,10 @@ import Testing
         let month = MetricsMonth(year: 2025, month: 1)!
         let error = MetricsPartitionError.unattached(month)
         #expect(WriteFailure(error) == .month(month, reason: error.description))
-        for state in ["40P01", "53100", "53300", "57014", "57P01", "25006", "58030", "55P03"] {
+        for state in ["40P01", "53100", "53300", "57014", "57P01", "25006", "58030", "55P03", "42P01", "42501"] {
             #expect(failure(state) == .database)
         }
-        for state in ["42P01", "XX000"] { #expect(failure(state) == .unexpected) }
+        for state in ["XX000", "0A000"] { #expect(failure(state) == .unexpected) }
         #expect(WriteFailure(PostgresError.connectionLost("")) == .database)
         #expect(WriteFailure(PostgresError.connectionFailed("")) == .database)
         #expect(WriteFailure(PostgresError.poolExhausted(maxOpen: 1, waited: .zero)) == .database)
