@@ -108,17 +108,30 @@ extension Array: PostgresEncodable where Element: PostgresTextEncodable {
     package func encodedParameter() throws -> PostgresParameter {
         // By type: an empty array of anything casts to an empty array of bytes.
         if Element.self == UInt8.self, let bytes = self as? [UInt8] { return PostgresParameter(form: .binary(bytes)) }
+        // The usual ones by their own types, which takes a third of the time that the general way does.
+        let text =
+            if let numbers = self as? [Int] {
+                Self.list(numbers.count, isPlain: true) { String(numbers[$0]) }
+            } else if let texts = self as? [String] {
+                try Self.list(texts.count, isPlain: false) { try texts[$0].postgresText() }
+            } else {
+                try Self.list(self.count, isPlain: Element.isPlain) { try self[$0].postgresText() }
+            }
+        return PostgresParameter(form: .text(text))
+    }
+
+    private static func list(_ count: Int, isPlain: Bool, _ value: (Int) throws -> String?) rethrows -> String {
         var text = "{"
-        text.reserveCapacity(self.count * 16)
-        for (index, element) in self.enumerated() {
+        text.reserveCapacity(count * 16)
+        for index in 0..<count {
             if index > 0 { text += "," }
-            guard let value = try element.postgresText() else {
+            guard let value = try value(index) else {
                 text += "NULL"
                 continue
             }
-            if Element.isPlain { text += value } else { Self.quote(value, into: &text) }
+            if isPlain { text += value } else { Self.quote(value, into: &text) }
         }
-        return PostgresParameter(form: .text(text + "}"))
+        return text + "}"
     }
 
     private static func quote(_ value: String, into text: inout String) {
