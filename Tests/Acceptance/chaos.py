@@ -230,11 +230,14 @@ class Chaos:
     # Running.
 
     def run(self, seconds):
-        """Faults for so long: each kind once in any order, then at random. Between two, seconds to recover or not."""
+        """Faults for so long: each kind once in any order, then at random. Between two, seconds to recover or not.
+
+        On a slow machine it takes longer, until each kind had its turn.
+        """
         end = time.monotonic() + seconds
         choices, weights = zip(*self.faults())
         first = self.random.sample(choices, len(choices))
-        while time.monotonic() < end:
+        while first or time.monotonic() < end:
             fault = first.pop() if first else self.random.choices(choices, weights)[0]
             name = fault.__name__
             self.counts[name] = self.counts.get(name, 0) + 1
