@@ -217,5 +217,7 @@ import Testing
             (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
         ] as [(Int64, String)]
     )
-    func timesAreRFC3339(_ milliseconds: Int64, _ text: String) { #expect(RFC3339.string(millisecondsSince1970: milliseconds) == text) }
+    func timesAreRFC3339(_ milliseconds: Int64, _ text: String) {
+        #expect(RFC3339.string(millisecondsSince1970: milliseconds) == text)
+    }
 }
