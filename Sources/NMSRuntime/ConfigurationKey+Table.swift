@@ -103,7 +103,7 @@ extension ConfigurationKey {
             "database.max_idle_conns",
             .integer(0...262_143, \.database.maxIdleConns),
             default: "5",
-            "Most connections kept open while idle; at most database.max_open_conns."
+            "Most connections kept open for longer than 10 s while idle; at most database.max_open_conns."
         ),
         .init(
             "database.conn_max_lifetime",

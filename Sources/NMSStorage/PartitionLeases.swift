@@ -182,7 +182,7 @@ package actor PartitionLeases: PartitionLeaseStore {
     }
 
     private func connected() async throws -> PostgresConnection {
-        if let connection = self.connection, await connection.isUsable { return connection }
+        if let connection = self.connection, connection.isUsable { return connection }
         let connection = try await PostgresConnection.connect(self.configuration)
         self.connection = connection
         return connection

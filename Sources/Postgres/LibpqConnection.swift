@@ -63,15 +63,9 @@ final class LibpqConnection {
         return connection
     }
 
-    /// Whether no transaction is open.
-    var isOutsideTransaction: Bool { PQtransactionStatus(self.pointer) == PQTRANS_IDLE }
-
-    /// Whether the server closed the connection, or said anything at all, while it was idle; never blocks.
-    ///
-    /// What an idle server says is nearly always its farewell; a connection given up for a mere notice costs little.
-    var hasEndedWhileIdle: Bool {
-        var descriptor = pollfd(fd: PQsocket(self.pointer), events: Int16(POLLIN), revents: 0)
-        return !self.isAlive || descriptor.fd < 0 || poll(&descriptor, 1, 0) != 0
+    /// The socket of a connection that is alive, with no transaction open; else -1.
+    var idleSocket: CInt {
+        self.isAlive && PQtransactionStatus(self.pointer) == PQTRANS_IDLE ? PQsocket(self.pointer) : -1
     }
 
     /// Sends what is buffered, reading meanwhile so that both sides never wait for each other.

@@ -5,6 +5,13 @@ struct PoolStateMachine<Connection> {
     struct Lease {
         let connection: Connection
         let openedAt: ContinuousClock.Instant
+        /// When it was given back last.
+        fileprivate(set) var idleSince: ContinuousClock.Instant?
+
+        init(connection: Connection, openedAt: ContinuousClock.Instant) {
+            self.connection = connection
+            self.openedAt = openedAt
+        }
     }
 
     /// What a caller that asked for a connection does next.
@@ -25,6 +32,10 @@ struct PoolStateMachine<Connection> {
         case open(waiter: UInt64)
         case nothing
     }
+
+    /// How long an idle connection beyond `maxIdle` is kept: opening one costs the server a process, and under load it is
+    /// wanted again within milliseconds.
+    static var surplusLinger: Duration { .seconds(10) }
 
     let maxOpen: Int
     let maxIdle: Int
@@ -49,6 +60,7 @@ struct PoolStateMachine<Connection> {
         discarded: inout [Connection]
     ) -> Acquisition {
         guard !self.isClosed else { return .closed }
+        defer { self.shedSurplus(now, &discarded) }
         // The most recently used first, so that a pool after a peak sheds connections by their lifetime.
         while let lease = self.idle.popLast() {
             if !self.isExpired(lease, now) { return .use(lease) }
@@ -74,12 +86,19 @@ struct PoolStateMachine<Connection> {
             return self.releaseSlot()
         }
         if !self.waiting.isEmpty { return .handOver(lease, waiter: self.waiting.removeFirst()) }
-        guard self.idle.count < self.maxIdle else {
-            discarded.append(lease.connection)
-            return self.releaseSlot()
-        }
+        var lease = lease
+        lease.idleSince = now
         self.idle.append(lease)
+        self.shedSurplus(now, &discarded)
         return .nothing
+    }
+
+    /// Gives up what has been idle for long, beyond what may stay.
+    private mutating func shedSurplus(_ now: ContinuousClock.Instant, _ discarded: inout [Connection]) {
+        while self.idle.count > self.maxIdle, let since = self.idle[0].idleSince, since + Self.surplusLinger <= now {
+            discarded.append(self.idle.removeFirst().connection)
+            self.open -= 1
+        }
     }
 
     /// A caller's connection broke or never came to be: its slot passes to the next waiter.

@@ -1,4 +1,5 @@
 internal import CLibpq
+internal import Glibc
 internal import Synchronization
 
 /// One connection to a PostgreSQL server; statements run one after another on a thread of its own.
@@ -16,6 +17,10 @@ package actor PostgresConnection {
     package nonisolated let configuration: PostgresConfiguration
     private nonisolated let executor: BlockingExecutor
     package nonisolated var unownedExecutor: UnownedSerialExecutor { self.executor.asUnownedSerialExecutor() }
+
+    /// The socket while nothing is under way and no transaction is open, else -1. Who holds the only lease on a
+    /// connection asks for it twice a statement, and each turn on the connection's thread would take longer than that.
+    private nonisolated let idleSocket = Atomic<CInt>(-1)
 
     private var libpq: LibpqConnection?
     private var canceller: QueryCanceller?
@@ -58,11 +63,24 @@ package actor PostgresConnection {
     }
 
     /// Whether somebody else may use it: neither lost, closed nor ended by the server, and outside any transaction.
-    /// Never blocks.
-    package var isUsable: Bool { self.libpq.map { $0.isOutsideTransaction && !$0.hasEndedWhileIdle } ?? false }
+    /// Never blocks. For whoever uses the connection alone.
+    ///
+    /// What an idle server says is nearly always its farewell; a connection given up for a mere notice costs little.
+    package nonisolated var isUsable: Bool {
+        let socket = self.idleSocket.load(ordering: .acquiring)
+        guard socket >= 0 else { return false }
+        var descriptor = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
+        return poll(&descriptor, 1, 0) == 0
+    }
+
+    private func noteIdle() {
+        self.idleSocket.store(self.libpq?.idleSocket ?? -1, ordering: .releasing)
+    }
 
     /// Ends the connection. Idempotent.
     package func close() {
+        // Before the socket's number goes to somebody else.
+        self.idleSocket.store(-1, ordering: .releasing)
         self.libpq = nil
         self.canceller = nil
     }
@@ -139,6 +157,8 @@ package actor PostgresConnection {
     /// Runs a statement to its end even in a cancelled task: for COMMIT and ROLLBACK.
     func executeUncancelled(_ sql: String) throws {
         guard let libpq = self.libpq else { throw PostgresError.connectionLost("it is closed") }
+        self.idleSocket.store(-1, ordering: .releasing)
+        defer { self.noteIdle() }
         let deadline = LibpqConnection.Deadline(instant: self.deadline, canceller: nil)
         let result = try self.closingWhenLost { try self.run(libpq, sql: sql, deadline) { PQsendQuery($0, sql) } }
         // COMMIT of a transaction that had failed succeeds as a ROLLBACK.
@@ -161,6 +181,8 @@ package actor PostgresConnection {
         guard let libpq = self.libpq, let canceller = self.canceller else {
             throw PostgresError.connectionLost("it is closed")
         }
+        self.idleSocket.store(-1, ordering: .releasing)
+        defer { self.noteIdle() }
         let deadline = LibpqConnection.Deadline(instant: self.deadline, canceller: canceller)
         let id = canceller.begin()
         do {

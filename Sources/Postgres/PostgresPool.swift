@@ -97,10 +97,10 @@ package final class PostgresPool: Sendable {
         self.onAcquire(ContinuousClock.now - start)
         do {
             let value = try await body(lease.connection)
-            await self.release(lease)
+            self.release(lease)
             return value
         } catch {
-            await self.release(lease)
+            self.release(lease)
             throw error
         }
     }
@@ -173,7 +173,7 @@ package final class PostgresPool: Sendable {
         while true {
             guard case .use(let lease) = try await self.nextTurn() else { return try await self.openConnection() }
             // The server may have ended it meanwhile.
-            if await lease.connection.isUsable { return lease }
+            if lease.connection.isUsable { return lease }
             self.perform { machine, _ in machine.releaseSlot() }
         }
     }
@@ -187,8 +187,8 @@ package final class PostgresPool: Sendable {
         }
     }
 
-    private func release(_ lease: Machine.Lease) async {
-        let isUsable = await lease.connection.isUsable
+    private func release(_ lease: Machine.Lease) {
+        let isUsable = lease.connection.isUsable
         self.perform { machine, discarded in
             isUsable ? machine.release(lease, now: .now, discarded: &discarded) : machine.releaseSlot()
         }

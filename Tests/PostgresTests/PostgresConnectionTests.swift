@@ -217,7 +217,7 @@ import Testing
             await #expect(throws: PostgresError.connectionLost("the server did not answer in time")) {
                 try await connection.query("SELECT 1")
             }
-            #expect(await !connection.isUsable)
+            #expect(!connection.isUsable)
         }
     }
 
@@ -243,7 +243,7 @@ import Testing
                 Issue.record("\(String(describing: error))")
                 return
             }
-            #expect(await !connection.isUsable)
+            #expect(!connection.isUsable)
             await #expect(throws: PostgresError.connectionLost("it is closed")) {
                 try await connection.query("SELECT 1")
             }
