@@ -5,6 +5,11 @@ import pytest
 from processes import ADMIN_PASSWORD, HOST_PASSWORD, WRONG_PASSWORD, Folder, Server, Winsim
 
 
+def pytest_collection_modifyitems(items):
+    """The test of the release build comes last: the build runs meanwhile."""
+    items.sort(key=lambda item: item.path.name == "test_release.py")
+
+
 @pytest.fixture
 def folder():
     folder = Folder()
