@@ -26,22 +26,30 @@ def value_of(value):
     return value
 
 
-async def run(job):
-    connection = Connection(
+def connect(job):
+    return Connection(
         job["address"], job["username"], job["password"], domain=job.get("domain", ""), port=job.get("port", 135)
     )
+
+
+async def query_all(connection, service, job):
+    result = {}
+    for name, text in job["queries"].items():
+        query = Query(text, namespace=job.get("namespace", "root/cimv2"))
+        rows = result[name] = []
+        async with query.context(connection, service, skip_optimize=not job.get("optimize", True)) as context:
+            async for properties in context.results(ignore_defaults=job.get("ignore_defaults", False)):
+                rows.append({name: value_of(each.value) for name, each in properties.items()})
+    return result
+
+
+async def run(job):
+    connection = connect(job)
     await connection.connect()
     service = None
     try:
         service = await connection.negotiate_ntlm()
-        result = {}
-        for name, text in job["queries"].items():
-            query = Query(text, namespace=job.get("namespace", "root/cimv2"))
-            rows = result[name] = []
-            async with query.context(connection, service, skip_optimize=not job.get("optimize", True)) as context:
-                async for properties in context.results(ignore_defaults=job.get("ignore_defaults", False)):
-                    rows.append({name: value_of(each.value) for name, each in properties.items()})
-        return result
+        return await query_all(connection, service, job)
     finally:
         if service:
             service.close()

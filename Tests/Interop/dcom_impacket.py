@@ -73,8 +73,8 @@ def rows_of(enumerator, batch):
             rows.append({name: property_of(each) for name, each in each.getProperties().items()})
 
 
-def run(job):
-    connection = DCOMConnection(
+def open_connection(job):
+    return DCOMConnection(
         job["address"],
         job["username"],
         job["password"],
@@ -82,16 +82,31 @@ def run(job):
         authLevel=LEVELS[job.get("level", "privacy")],
         oxidResolver=False,
     )
+
+
+def sign_in(connection, job):
+    """IWbemServices of the namespace."""
+    interface = connection.CoCreateInstanceEx(wmi.CLSID_WbemLevel1Login, wmi.IID_IWbemLevel1Login)
+    login = wmi.IWbemLevel1Login(interface)
+    services = login.NTLMLogin(job.get("namespace", "//./root/cimv2"), NULL, NULL)
+    login.RemRelease()
+    return services
+
+
+def query_all(services, job):
+    result = {}
+    for name, query in job["queries"].items():
+        enumerator = services.ExecQuery(query)
+        result[name] = rows_of(enumerator, job.get("batch", 1))
+        enumerator.RemRelease()
+    return result
+
+
+def run(job):
+    connection = open_connection(job)
     try:
-        interface = connection.CoCreateInstanceEx(wmi.CLSID_WbemLevel1Login, wmi.IID_IWbemLevel1Login)
-        login = wmi.IWbemLevel1Login(interface)
-        services = login.NTLMLogin(job.get("namespace", "//./root/cimv2"), NULL, NULL)
-        login.RemRelease()
-        result = {}
-        for name, query in job["queries"].items():
-            enumerator = services.ExecQuery(query)
-            result[name] = rows_of(enumerator, job.get("batch", 1))
-            enumerator.RemRelease()
+        services = sign_in(connection, job)
+        result = query_all(services, job)
         services.RemRelease()
         return result
     finally:

@@ -64,11 +64,8 @@ def enumerate_all(client, query, maximum_elements):
     return instances, requests
 
 
-def main():
-    # A warning would be a certificate that the channel binding could not be made from.
-    warnings.simplefilter("error", category=UserWarning)
-    job = json.load(sys.stdin)
-    client = WSMan(
+def connect(job):
+    return WSMan(
         job["host"],
         port=job["port"],
         ssl=job["ssl"],
@@ -78,6 +75,13 @@ def main():
         cert_validation=job["ca_file"] if job["ssl"] else False,
         encryption=job.get("encryption", "auto"),
     )
+
+
+def main():
+    # A warning would be a certificate that the channel binding could not be made from.
+    warnings.simplefilter("error", category=UserWarning)
+    job = json.load(sys.stdin)
+    client = connect(job)
     result, requests = {}, {}
     for name, query in job["queries"].items():
         result[name], requests[name] = enumerate_all(client, query, job["maximum_elements"])

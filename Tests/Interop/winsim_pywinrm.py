@@ -66,10 +66,9 @@ def enumerate_all(protocol, query, maximum_elements):
     return instances, requests
 
 
-def main():
-    job = json.load(sys.stdin)
+def connect(job):
     scheme = "https" if job["ssl"] else "http"
-    protocol = winrm.Protocol(
+    return winrm.Protocol(
         endpoint=f"{scheme}://{job['host']}:{job['port']}/wsman",
         transport=job["auth"],
         username=job["username"],
@@ -77,6 +76,11 @@ def main():
         ca_trust_path=job.get("ca_file") or "legacy_requests",
         message_encryption=job.get("encryption", "auto"),
     )
+
+
+def main():
+    job = json.load(sys.stdin)
+    protocol = connect(job)
     result, requests = {}, {}
     for name, query in job["queries"].items():
         result[name], requests[name] = enumerate_all(protocol, query, job["maximum_elements"])
