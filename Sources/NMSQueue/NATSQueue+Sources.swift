@@ -30,7 +30,7 @@ extension NATSQueue: MetricsResultSource {
             consumers: [0: self.topology.writerConsumer],
             maxOutstanding: maxOutstanding
         )
-        return self.deliveries(of: MetricsResult.self, from: pull, limit: QueueLimits.resultPayload) {
+        return self.deliveries(of: MetricsResult.self, from: pull, limit: QueueLimits.resultPayload, policy: .result) {
             try MetricsResult(json: $0)
         }
     }
@@ -72,14 +72,20 @@ extension NATSQueue {
         of type: Message.Type,
         from pull: PullSubscription,
         limit: Int,
+        policy: DeliveryPolicy = .job,
         decode: @escaping @Sendable (Data) throws -> Message = { try NMSJSON.decoder().decode(Message.self, from: $0) }
     ) -> AsyncStream<Delivery<Message>> {
         let owner = Owner(pull)
         return AsyncStream {
             while let received = await owner.pull.next() {
-                if let delivery = await self.delivery(received, pull: owner.pull, limit: limit, decode: decode) {
-                    return delivery
-                }
+                let delivery = await self.delivery(
+                    received,
+                    pull: owner.pull,
+                    limit: limit,
+                    policy: policy,
+                    decode: decode
+                )
+                if let delivery { return delivery }
             }
             return nil
         }
@@ -90,6 +96,7 @@ extension NATSQueue {
         _ received: PullSubscription.Received,
         pull: PullSubscription,
         limit: Int,
+        policy: DeliveryPolicy,
         decode: (Data) throws -> Message
     ) async -> Delivery<Message>? {
         self.counters.add(\.delivered)
@@ -97,6 +104,7 @@ extension NATSQueue {
         if deliveries > 1 { self.counters.add(\.redelivered) }
         let settlement = Settlement(
             received,
+            policy: policy,
             pull: pull,
             connection: self.connection,
             deadLetters: self.deadLetters,
@@ -106,7 +114,7 @@ extension NATSQueue {
         let problem: String
         do {
             let bytes = received.message.payload.count
-            if deliveries > QueueLimits.maxDeliveries {
+            if deliveries > policy.deliveries {
                 problem = "not settled in \(deliveries - 1) deliveries"
             } else if bytes > limit {
                 problem = "\(bytes) bytes are over the limit of \(limit)"

@@ -22,8 +22,14 @@ package enum QueueNames {
 
 /// Every limit of the queue, in one place.
 package enum QueueLimits {
-    /// Deliveries of a message; when the last one fails, the message goes to `nmslite.dead` (design: queue and rows).
+    /// Deliveries of a job; when the last one fails, the job goes to `nmslite.dead` (design: queue and rows).
     package static let maxDeliveries = 5
+    /// Deliveries of a result, which somebody was told is safe: writers that were killed use them up without a fault of
+    /// the result. What can't be stored is buried by the writer, with the reason; this bounds only what ends every
+    /// process that reads it (docs/decisions/0010).
+    package static let resultDeliveries = 1_000
+    /// The longest pause before a result that was rejected often comes again: 1,000 deliveries take three days.
+    package static let rejectedResultPause: Duration = .seconds(300)
 
     /// Beyond a poll's timeout: its second sample (about 1 s), waiting for a worker, publishing the result.
     package static let pollAckMargin: Duration = .seconds(15)

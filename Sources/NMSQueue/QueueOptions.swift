@@ -16,6 +16,8 @@ package struct QueueOptions: Sendable {
     package var pollTimeout: Duration
     /// How long connecting may take.
     package var connectTimeout: Duration
+    /// How long a result may go unsettled before it is delivered again.
+    var resultAckWait: Duration = QueueLimits.resultAckWait
 
     package init(
         servers: [String],

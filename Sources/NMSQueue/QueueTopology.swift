@@ -28,7 +28,7 @@ struct QueueTopology: Sendable {
                 messages: QueueLimits.resultMessages,
                 age: .zero,
                 payload: QueueLimits.resultPayload,
-                ackWait: QueueLimits.resultAckWait
+                ackWait: self.options.resultAckWait
             ),
             StreamConfiguration(
                 name: QueueNames.deadStream,
@@ -58,7 +58,7 @@ struct QueueTopology: Sendable {
         ConsumerConfiguration(
             durableName: QueueNames.writerConsumer,
             filterSubject: QueueNames.metricsResults,
-            ackWait: QueueLimits.resultAckWait.nanoseconds,
+            ackWait: self.options.resultAckWait.nanoseconds,
             maxAckPending: QueueLimits.resultsUnsettled
         )
     }
@@ -94,7 +94,7 @@ struct QueueTopology: Sendable {
         )
     }
 
-    /// Longer than a message can take through all of its deliveries (design: queue and rows).
+    /// Longer than a job can take through all of its deliveries (design: queue and rows).
     private func duplicateWindow(ackWait: Duration) -> Int64 {
         (ackWait * QueueLimits.maxDeliveries + QueueLimits.duplicateMargin).nanoseconds
     }

@@ -11,10 +11,12 @@ final class Settlement: Sendable {
     private let deadLetters: DeadLetterBox
     private let counters: QueueCounters
     private let logger: Logger
+    private let policy: DeliveryPolicy
     private let isSettled = Atomic(false)
 
     init(
         _ received: PullSubscription.Received,
+        policy: DeliveryPolicy,
         pull: PullSubscription,
         connection: NATSConnection,
         deadLetters: DeadLetterBox,
@@ -22,6 +24,7 @@ final class Settlement: Sendable {
         logger: Logger
     ) {
         self.received = received
+        self.policy = policy
         self.pull = pull
         self.connection = connection
         self.deadLetters = deadLetters
@@ -57,11 +60,12 @@ final class Settlement: Sendable {
     }
 
     func reject(after delay: Duration) async throws {
-        guard self.received.metadata.deliveryCount < QueueLimits.maxDeliveries else {
-            return try await self.bury(reason: "rejected on delivery \(self.received.metadata.deliveryCount)")
+        let deliveries = self.received.metadata.deliveryCount
+        guard deliveries < self.policy.deliveries else {
+            return try await self.bury(reason: "rejected on delivery \(deliveries)")
         }
         try await self.settle {
-            try await self.answer(Acknowledgement.reject(delay))
+            try await self.answer(Acknowledgement.reject(self.policy.pause(after: deliveries, asked: delay)))
             self.counters.add(\.rejected)
         }
     }

@@ -183,12 +183,12 @@ struct QueueFixture {
         }
     }
 
-    @Test func theFifthFailureIsBuried() async throws {
+    @Test func aJobsFifthFailureIsBuried() async throws {
         try await QueueFixture.withQueue { queue, _ in
-            try await queue.publish(QueueFixture.result("bad"))
-            try await queue.publish(QueueFixture.result("worse"))
+            try await queue.publish(QueueFixture.job("bad"))
+            try await queue.publish(QueueFixture.job("worse"))
             var counts: [Int] = []
-            let stream = try await queue.metricsResults(maxOutstanding: 10)
+            let stream = try await queue.pollJobs(partitions: [Partition.of(deviceID: 1)], maxOutstanding: 10)
             for await delivery in stream {
                 if delivery.message.jobID == "worse" {
                     try await delivery.bury("the column is full")
@@ -204,10 +204,10 @@ struct QueueFixture {
             #expect(letters.map(\.reason) == ["the column is full", "rejected on delivery 5"])
             #expect(letters.map(\.deliveryCount) == [1, 5])
             #expect(
-                try NMSJSON.decoder().decode(MetricsResult.self, from: Data(letters[1].payload.utf8))
-                    == QueueFixture.result("bad")
+                try NMSJSON.decoder().decode(PollJob.self, from: Data(letters[1].payload.utf8))
+                    == QueueFixture.job("bad")
             )
-            #expect(try await SupervisionTesting.eventually { try await queue.backlog().metricsResults == 0 })
+            #expect(try await SupervisionTesting.eventually { try await queue.backlog().pollJobs == 0 })
         }
     }
 
