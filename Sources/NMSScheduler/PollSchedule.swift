@@ -39,18 +39,27 @@ package struct PollSchedule: Sendable {
     package private(set) var missedSlots: UInt64 = 0
 
     private var clockStep: UInt64 = 0
+    /// The latest time that was seen since the clock was last set back.
+    private var reached: Date?
+
+    /// Seconds by which the clock may go back unnoticed, as it does when it is corrected: slots wait for so much longer.
+    static let clockTolerance: TimeInterval = 1
 
     package init() {}
 
     package var count: Int { self.entries.count }
 
     /// Adds a device or takes over its changed settings; a device whose interval is unchanged keeps its place.
-    package mutating func set(_ device: ScheduledDevice, now: Date) {
+    ///
+    /// - Parameter lookBack: seconds; a new device's slot is due as well if it has passed for no longer than that, nor for
+    ///   longer than the device's interval.
+    package mutating func set(_ device: ScheduledDevice, now: Date, lookBack: TimeInterval = 0) {
+        self.reached = max(self.reached ?? now, now)
         if let entry = self.entries[device.deviceID], entry.device.interval == device.interval {
             self.entries[device.deviceID]?.device = device
             return
         }
-        self.place(device, after: now)
+        self.place(device, after: now.addingTimeInterval(-min(lookBack, TimeInterval(device.interval))))
     }
 
     package mutating func remove(deviceID: Int) {
@@ -61,13 +70,16 @@ package struct PollSchedule: Sendable {
     package mutating func removeAll() {
         self.entries.removeAll()
         self.slots = Heap()
+        self.reached = nil
     }
 
     /// Makes the schedule hold exactly `devices`.
-    package mutating func replaceAll(_ devices: [ScheduledDevice], now: Date) {
+    ///
+    /// - Parameter lookBack: as for ``set(_:now:lookBack:)``.
+    package mutating func replaceAll(_ devices: [ScheduledDevice], now: Date, lookBack: TimeInterval = 0) {
         let kept = Set(devices.map(\.deviceID))
         for id in self.entries.keys where !kept.contains(id) { self.entries[id] = nil }
-        for device in devices { self.set(device, now: now) }
+        for device in devices { self.set(device, now: now, lookBack: lookBack) }
     }
 
     /// When the next poll is due; nil when there is no device.
@@ -123,15 +135,18 @@ package struct PollSchedule: Sendable {
 
     /// A clock that was set back must not silence a device for the length of the jump.
     private mutating func followClock(_ now: Date) {
-        guard let next = self.nextDue(),
-            let interval = self.slots.min.flatMap({ self.entries[$0.deviceID]?.device.interval }),
-            next.timeIntervalSince(now) > Double(interval)
-        else { return }
-        // The time that had been reached: the same for every leader that saw the step, and new at each.
-        self.clockStep = UInt64(bitPattern: Int64(next.timeIntervalSince1970))
-        let devices = self.entries.values.map(\.device)
-        self.entries.removeAll(keepingCapacity: true)
-        self.slots = Heap()
-        for device in devices { self.place(device, after: now) }
+        guard let reached = self.reached, now < reached.addingTimeInterval(-Self.clockTolerance) else {
+            self.reached = max(self.reached ?? now, now)
+            return
+        }
+        self.reached = now
+        // New at each step, also when the clock is set back from the same time again.
+        let moment = UInt64(bitPattern: Int64((reached.timeIntervalSince1970 * 1000).rounded()))
+        self.clockStep = Partition.stableHash(self.clockStep ^ moment) | 1
+        // Others have long intervals, and wait no longer than these.
+        for entry in self.entries.values
+        where entry.nextDue.timeIntervalSince(now) > TimeInterval(entry.device.interval) {
+            self.place(entry.device, after: now)
+        }
     }
 }

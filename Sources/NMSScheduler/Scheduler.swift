@@ -17,6 +17,12 @@ package final class Scheduler: Sendable {
         package var resubscribeDelay: Duration = .seconds(1)
         /// Jobs that are published at once.
         package var publishConcurrency = 64
+        /// How far back a new leader looks for slots that the one before may not have published. Longer than PostgreSQL
+        /// takes to see that a leader's machine vanished (7 s) and another to ask for the lock; what was published is
+        /// known to the queue by its job's id.
+        package var lookBack: Duration = .seconds(10)
+        /// After that no further job of a round is begun: what has become due meanwhile comes first if its interval is shorter.
+        package var roundLimit: Duration = .seconds(5)
 
         package init() {}
     }
@@ -25,6 +31,7 @@ package final class Scheduler: Sendable {
         package var published: UInt64 = 0
         /// Jobs that the queue did not take; the device is polled at its next slot.
         package var failed: UInt64 = 0
+        /// Slots that passed unused, because the scheduler or the queue was late by more than an interval.
         package var missedSlots: UInt64 = 0
         package var devices = 0
     }
@@ -32,6 +39,8 @@ package final class Scheduler: Sendable {
     private struct State {
         var schedule = PollSchedule()
         var statistics = Statistics()
+        /// Polls that were given up before they were published.
+        var expired: UInt64 = 0
     }
 
     private let state = Mutex(State())
@@ -68,7 +77,7 @@ package final class Scheduler: Sendable {
     package var statistics: Statistics {
         self.state.withLock { state in
             var statistics = state.statistics
-            statistics.missedSlots = state.schedule.missedSlots
+            statistics.missedSlots = state.schedule.missedSlots + state.expired
             statistics.devices = state.schedule.count
             return statistics
         }
@@ -76,13 +85,14 @@ package final class Scheduler: Sendable {
 
     /// Schedules until the task is cancelled; throws only when the schedule can't be read at the start.
     ///
-    /// May be called again when it has returned: each device then has its place after that call.
+    /// May be called again when it has returned: each device then has its place after that call, less
+    /// ``Configuration/lookBack``.
     package func run() async throws {
         // Due times of an earlier run passed while another instance led: the whole fleet would be due at once.
         self.state.withLock { $0.schedule.removeAll() }
         // Subscribed first: a change between reading the schedule and subscribing would be lost.
         let events = try await self.events.deviceEvents()
-        try await self.reconcile()
+        try await self.reconcile(lookBack: self.configuration.lookBack)
         self.logger.info("scheduler started", metadata: ["devices": "\(self.statistics.devices)"])
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.follow(events) }
@@ -95,12 +105,15 @@ package final class Scheduler: Sendable {
     }
 
     private func publishWhenDue() async {
+        var pending = PendingPolls()
         while !Task.isCancelled {
             let now = self.now()
             let (due, next) = self.state.withLock { state in
                 (state.schedule.takeDue(now: now), state.schedule.nextDue())
             }
-            if !due.isEmpty { await self.publish(due) }
+            pending.add(due)
+            if !pending.isEmpty { await self.publish(&pending) }
+            guard pending.isEmpty else { continue }
             let wait = next.map { max($0.timeIntervalSince(self.now()), 0) } ?? .infinity
             let limit = self.configuration.maximumSleep
             do { try await self.sleep(wait < 3600 ? min(.milliseconds(Int(wait * 1000) + 1), limit) : limit) } catch {
@@ -109,13 +122,28 @@ package final class Scheduler: Sendable {
         }
     }
 
-    private func publish(_ due: [DuePoll]) async {
+    /// Publishes what is not too old, short intervals first, until the round's time is over: a queue that hangs must not
+    /// keep the schedule from being looked at.
+    private func publish(_ pending: inout PendingPolls) async {
+        let start = self.now()
+        let limit = self.configuration.roundLimit / .seconds(1)
         await withTaskGroup(of: Void.self) { group in
-            for (index, poll) in due.enumerated() {
-                if index >= self.configuration.publishConcurrency { await group.next() }
+            var running = 0
+            while !pending.isEmpty, !Task.isCancelled {
+                if running >= self.configuration.publishConcurrency {
+                    await group.next()
+                    running -= 1
+                }
+                let now = self.now()
+                // A clock that was set back ends the round as well.
+                guard (0...limit).contains(now.timeIntervalSince(start)) else { return }
+                guard let poll = pending.take(at: now) else { break }
                 group.addTask { await self.publish(poll) }
+                running += 1
             }
         }
+        let expired = pending.takeExpired()
+        if expired > 0 { self.state.withLock { $0.expired += expired } }
     }
 
     private func publish(_ poll: DuePoll) async {
@@ -131,6 +159,8 @@ package final class Scheduler: Sendable {
             self.lag.recordSeconds(max(0, self.now().timeIntervalSince(poll.scheduledAt)))
             self.state.withLock { $0.statistics.published += 1 }
         } catch {
+            // It leads no more: the next leader publishes it.
+            if Task.isCancelled { return }
             let failed = self.state.withLock { state in
                 state.statistics.failed += 1
                 return state.statistics.failed
@@ -213,9 +243,9 @@ package final class Scheduler: Sendable {
         }
     }
 
-    private func reconcile() async throws {
+    private func reconcile(lookBack: Duration = .zero) async throws {
         let devices = try await self.source.schedule()
         let now = self.now()
-        self.state.withLock { $0.schedule.replaceAll(devices, now: now) }
+        self.state.withLock { $0.schedule.replaceAll(devices, now: now, lookBack: lookBack / .seconds(1)) }
     }
 }

@@ -118,4 +118,99 @@ import Testing
         #expect(first.count == 6 && again.count >= 5)
         #expect(first.isDisjoint(with: again))
     }
+
+    /// The first slot is of a device that can bear the jump; the others can't.
+    @Test func aClockSetBackSilencesNobodyWhoseIntervalIsShorterThanTheJump() {
+        var schedule = PollSchedule()
+        for id in 1...10 { schedule.set(self.device(id, interval: 60), now: self.start) }
+        schedule.set(self.device(99, interval: 86_400), now: self.start)
+        // The daily slot is the next one.
+        let daily = (0..<86_400 * 2).lazy.map { self.start.addingTimeInterval(Double($0) / 2) }
+            .first { now in
+                _ = schedule.takeDue(now: now)
+                let next = schedule.nextDue()!
+                var copy = schedule
+                return next.timeIntervalSince(now) < 1 && copy.takeDue(now: next).map(\.deviceID) == [99]
+            }!
+        let back = daily.addingTimeInterval(-7_200)
+        #expect(schedule.takeDue(now: back).isEmpty)
+        var polled: [Int: Int] = [:]
+        for second in 1...7_200 {
+            for poll in schedule.takeDue(now: back.addingTimeInterval(Double(second))) {
+                polled[poll.deviceID, default: 0] += 1
+            }
+        }
+        #expect((1...10).allSatisfy { polled[$0] == 120 }, "\(polled)")
+        _ = schedule.takeDue(now: daily.addingTimeInterval(1))
+        #expect(schedule.missedSlots == 0)
+    }
+
+    @Test func aClockThatIsCorrectedByLittleMovesNobody() {
+        var schedule = PollSchedule()
+        for id in 1...100 { schedule.set(self.device(id, interval: 5), now: self.start) }
+        var ids: [String] = []
+        for step in 1...200 {
+            // Two steps of 100 ms forward, one of 500 ms back at the 100th.
+            let seconds = Double(step) / 10 - (step >= 100 ? 0.5 : 0)
+            for poll in schedule.takeDue(now: self.start.addingTimeInterval(seconds)) {
+                #expect(poll.clockStep == 0)
+                ids.append(PollJob.scheduledID(deviceID: poll.deviceID, at: poll.scheduledAt))
+            }
+        }
+        #expect(Set(ids).count == ids.count && ids.count >= 380)
+    }
+
+    @Test func aNewLeaderSeesWhatPassedShortlyBeforeAndNothingOlder() {
+        var schedule = PollSchedule()
+        let devices = (1...200).map { self.device($0, interval: $0 <= 100 ? 5 : 60) }
+        schedule.replaceAll(devices, now: self.start, lookBack: 10)
+        let due = schedule.takeDue(now: self.start)
+        // Each of those with a short interval once, and a sixth of the others.
+        #expect(due.filter { $0.interval == 5 }.count == 100)
+        #expect((8...30).contains(due.filter { $0.interval == 60 }.count))
+        for poll in due {
+            let age = self.start.timeIntervalSince(poll.scheduledAt)
+            #expect((0...10).contains(age) && age <= Double(poll.interval))
+        }
+        #expect(schedule.missedSlots == 0)
+    }
+}
+
+@Suite struct PendingPollsTests {
+    let start = Date(timeIntervalSince1970: 1_764_000_000)
+
+    func poll(_ id: Int, interval: Int, age: Double) -> DuePoll {
+        DuePoll(
+            deviceID: id,
+            credentialID: 1,
+            scheduledAt: self.start.addingTimeInterval(-age),
+            interval: interval
+        )
+    }
+
+    @Test func shortIntervalsComeFirstAndWhatIsTooOldIsCounted() {
+        var pending = PendingPolls()
+        pending.add([
+            self.poll(1, interval: 60, age: 0), self.poll(2, interval: 5, age: 0), self.poll(3, interval: 5, age: 3),
+            self.poll(4, interval: 5, age: 6), self.poll(5, interval: 86_400, age: 86_390),
+        ])
+        #expect(pending.take(at: self.start)?.deviceID == 3)
+        #expect(pending.takeExpired() == 1)
+        #expect(pending.take(at: self.start.addingTimeInterval(5))?.deviceID == 2)
+        #expect(pending.take(at: self.start.addingTimeInterval(61)) == nil)
+        #expect(pending.takeExpired() == 2)
+        #expect(pending.isEmpty)
+    }
+
+    @Test func aDeviceWaitsOnceHoweverLongNothingIsPublished() {
+        var pending = PendingPolls()
+        for round in 0..<1_000 {
+            pending.add((1...3).map { self.poll($0, interval: 5, age: Double(-5 * round)) })
+        }
+        #expect(pending.takeExpired() == 3 * 999)
+        let now = self.start.addingTimeInterval(5 * 999)
+        let taken = (1...3).compactMap { _ in pending.take(at: now) }
+        #expect(taken.map(\.deviceID) == [1, 2, 3] && taken.allSatisfy { $0.scheduledAt == now })
+        #expect(pending.isEmpty && pending.take(at: now) == nil)
+    }
 }
