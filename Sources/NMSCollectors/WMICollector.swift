@@ -106,7 +106,7 @@ extension TransportFailure {
             case .timeout: .timeout
             case .connectionRefused: .connectionRefused
             case .connectionReset: .connectionReset
-            case .hostUnreachable: .hostUnreachable
+            case .hostUnreachable, .localShortage: .hostUnreachable
             case .authenticationFailed: error.countsAsFailedLogin ? .authFailed : .protocolError
             case .authenticationUnavailable: .protocolError
             case .accessDenied: .accessDenied
@@ -124,7 +124,8 @@ extension TransportFailure {
             failure,
             countsAsFailedLogin: error.countsAsFailedLogin,
             suggestsReconnect: error.suggestsReconnect,
-            isCancellation: error.category == .cancelled
+            isCancellation: error.category == .cancelled,
+            isLocalShortage: error.category == .localShortage
         )
     }
 }

@@ -125,7 +125,7 @@ extension TransportFailure {
             case .timeout: .timeout
             case .connectionRefused: .connectionRefused
             case .connectionReset: .connectionReset
-            case .hostUnreachable: .hostUnreachable
+            case .hostUnreachable, .localShortage: .hostUnreachable
             case .tlsFailed: .tlsFailed
             case .authenticationFailed: error.countsAsFailedLogin ? .authFailed : .protocolError
             case .authenticationUnavailable: .protocolError
@@ -146,7 +146,8 @@ extension TransportFailure {
             failure,
             countsAsFailedLogin: error.countsAsFailedLogin,
             suggestsReconnect: error.suggestsReconnect,
-            isCancellation: error.category == .cancelled
+            isCancellation: error.category == .cancelled,
+            isLocalShortage: error.category == .localShortage
         )
     }
 }

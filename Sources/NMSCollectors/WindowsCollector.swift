@@ -39,17 +39,21 @@ package struct TransportFailure: Error, Sendable {
     package var suggestsReconnect = false
     /// The call was cancelled; `failure` says nothing then.
     package var isCancellation = false
+    /// This machine lacks descriptors, ports or memory; the host was not asked.
+    package var isLocalShortage = false
 
     package init(
         _ failure: PollFailure,
         countsAsFailedLogin: Bool = false,
         suggestsReconnect: Bool = false,
-        isCancellation: Bool = false
+        isCancellation: Bool = false,
+        isLocalShortage: Bool = false
     ) {
         self.failure = failure
         self.countsAsFailedLogin = countsAsFailedLogin
         self.suggestsReconnect = suggestsReconnect
         self.isCancellation = isCancellation
+        self.isLocalShortage = isLocalShortage
     }
 }
 

@@ -120,6 +120,7 @@ actor WindowsPoll<Source: WindowsCollector> {
 
     private func failure(of error: TransportFailure) async throws -> any Error {
         if error.isCancellation { throw CancellationError() }
+        if error.isLocalShortage { throw LocalShortage(error.failure.message) }
         if let connection = self.connection, !connection.isOpen {
             await self.close()
             // Further queries would meet the same, at the price of another sign-in each.
@@ -155,6 +156,7 @@ actor WindowsPoll<Source: WindowsCollector> {
         } catch let error as TransportFailure {
             await self.close()
             if error.isCancellation { throw CancellationError() }
+            if error.isLocalShortage { throw LocalShortage(error.failure.message) }
             throw ConnectionFailure(failure: error.failure)
         } catch let failure as PollFailure {
             await self.close()
@@ -169,6 +171,7 @@ actor WindowsPoll<Source: WindowsCollector> {
         } catch {
             let error = self.collector.transportFailure(error, at: self.target)
             if error.isCancellation { throw CancellationError() }
+            if error.isLocalShortage { throw LocalShortage(error.failure.message) }
             // Nobody there was asked for anything: another credential may have another door, with another protocol.
             var failure = error.failure
             failure.next = .otherPort
@@ -195,6 +198,7 @@ actor WindowsPoll<Source: WindowsCollector> {
             } catch {
                 let error = collector.transportFailure(error, at: target)
                 if error.isCancellation { throw CancellationError() }
+                if error.isLocalShortage { throw LocalShortage(error.failure.message) }
                 throw error.failure
             }
         }

@@ -24,6 +24,7 @@ package struct PollMetrics: Sendable {
     private let succeeded: Counter
     private let failed: [PollErrorCode: Counter]
     private let dropped: [Drop: Counter]
+    private let shortages: Counter
     private let duration: (good: Metrics.Timer, bad: Metrics.Timer)
 
     package init(factory: any MetricsFactory = MetricsSystem.factory) {
@@ -47,6 +48,7 @@ package struct PollMetrics: Sendable {
                 )
             }
         )
+        self.shortages = Counter(label: "nmslite_poll_local_shortages_total", factory: factory)
         self.duration = (duration("success"), duration("failure"))
     }
 
@@ -55,6 +57,9 @@ package struct PollMetrics: Sendable {
         if let code = result.errorCode { self.failed[code]?.increment() } else { self.succeeded.increment() }
         (result.success ? self.duration.good : self.duration.bad).record(duration: duration)
     }
+
+    /// A poll that this machine had no descriptors, ports or memory for; its job is counted as `returned` beside.
+    func countShortage() { self.shortages.increment() }
 
     func count(_ drop: Drop) { self.dropped[drop]?.increment() }
 }

@@ -33,6 +33,9 @@ package final class Poller: Sendable {
         /// The shares of the fleet that this instance polls when nobody shares them out.
         package var partitions = Set(0..<Partition.count)
 
+        /// File descriptors that this process may have, for messages.
+        package var descriptorLimit: Int?
+
         package init() {}
     }
 
@@ -62,6 +65,7 @@ package final class Poller: Sendable {
         /// Devices whose last poll held its slot too long.
         var slow: Set<Int> = []
         var statistics = Statistics()
+        var shortageWarning = WarningPace()
     }
 
     private let state = Mutex(State())
@@ -232,6 +236,9 @@ package final class Poller: Sendable {
             try await self.poll(delivery, logger: logger)
         } catch is CancellationError {
             await self.handBack(delivery, after: Self.handOverDelay, logger: logger)
+        } catch let shortage as LocalShortage {
+            self.warn(of: shortage)
+            await self.handBack(delivery, after: Self.returnDelay * delivery.deliveryCount, logger: logger)
         } catch {
             logger.warning("poll not done", metadata: ["error": "\(error)"])
             await self.handBack(delivery, after: Self.returnDelay * delivery.deliveryCount, logger: logger)
@@ -299,6 +306,18 @@ package final class Poller: Sendable {
         } catch {
             logger.warning("poll job not handed back; it returns after the ack wait", metadata: ["error": "\(error)"])
         }
+    }
+
+    private func warn(of shortage: LocalShortage) {
+        self.metrics.countShortage()
+        guard let polls = self.state.withLock({ $0.shortageWarning.count(at: .now) }) else { return }
+        self.logger.warning(
+            "polls put off: this machine is short of descriptors, ports or memory; raise the limit (ulimit -Hn)",
+            metadata: [
+                "error": "\(shortage)", "polls": "\(polls)",
+                "descriptor_limit": "\(self.configuration.descriptorLimit.map(String.init) ?? "unknown")",
+            ]
+        )
     }
 
     // MARK: - State

@@ -134,6 +134,7 @@ struct Services {
         var polling = Poller.Configuration()
         polling.workerCount = self.configuration.polling.workerCount
         polling.timeout = self.configuration.polling.timeout
+        polling.descriptorLimit = self.descriptorLimit
         let leases = PartitionLeases(self.pool.configuration, name: self.instanceName, logger: logger)
         let keeper = PartitionKeeper(store: leases, run: leases.run, logger: logger)
         let poller = Poller(

@@ -18,6 +18,7 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         /// The way in is not open: whatever the code, another one may be.
         case failsConnecting(PollErrorCode)
         case stalls
+        case lacksDescriptors
         case lacksNetwork
         case reboots
         case countersReset
@@ -133,6 +134,7 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
                 failure.next = .otherPort
                 throw failure
             }
+        case .lacksDescriptors: throw LocalShortage("Too many open files")
         case .stalls: try await Task.sleep(for: .seconds(3600))
         case .reboots: boot += Double(count) * 1000
         case .countersReset: ticks %= 100
@@ -326,6 +328,26 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         #expect(
             try metrics.expectCounter("nmslite_poll_jobs_dropped_total", [("reason", "returned")]).totalValue == 1
         )
+    }
+
+    /// Our own shortage says nothing about the device: no result, so neither its status nor its failures change.
+    @Test func aShortageOfThisMachineHandsTheJobBack() async throws {
+        let world = World()
+        world.state.withLock { $0.behaviour[1] = .lacksDescriptors }
+        let metrics = TestMetrics()
+        let poller = self.poller(world, metrics: metrics)
+        let results = try await self.run(world, poller, jobs: [self.job(1, "j")])
+        #expect(results.isEmpty && world.state.withLock { $0.rejected } == ["j"])
+        #expect(try metrics.expectCounter("nmslite_poll_local_shortages_total").totalValue == 1)
+        #expect(metrics.counterTotal(label: "nmslite_polls_total") == 0)
+        #expect(poller.statistics.failed == 0 && poller.statistics.returned == 1)
+    }
+
+    @Test func aWarningComesOnceAMinuteWithItsCount() {
+        var pace = WarningPace()
+        let start = ContinuousClock.now
+        let said = [0, 1, 59, 60, 61, 121].map { pace.count(at: start + .seconds($0)) }
+        #expect(said == [1, nil, nil, 3, nil, 2])
     }
 
     @Test func staleAndOrphanedJobsDoNothing() async throws {

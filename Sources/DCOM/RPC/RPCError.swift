@@ -17,6 +17,8 @@ package enum RPCError: Error, Sendable, Hashable {
     case connectionRefused
     /// There is no way to the host; the text names the system's error.
     case hostUnreachable(String)
+    /// This machine lacks what a connection needs, such as descriptors or ports; it says nothing about the host.
+    case localShortage(String)
     /// The connection broke in the middle of something; the text names what.
     case connectionReset(String)
     /// The host closed the connection before the first byte of an answer, as it may between calls: connect anew.
@@ -75,6 +77,8 @@ extension RPCError: CustomStringConvertible {
             "the host refused the connection: nothing listens on this port; check the port and that RPC is allowed"
         case .hostUnreachable(let why):
             "the host cannot be reached: \(why)"
+        case .localShortage(let why):
+            "this machine lacks what a connection needs: \(why)"
         case .connectionReset(let why):
             "the connection broke: \(why)"
         case .connectionClosed:

@@ -6,6 +6,8 @@ package struct WMIError: Error, Sendable, Hashable {
         case connectionRefused
         case connectionReset
         case hostUnreachable
+        /// Of this machine, not of the host.
+        case localShortage
         /// Wrong user name or password.
         case authenticationFailed
         /// Signing in was not possible with these credentials; no failed login on the host.
@@ -176,6 +178,7 @@ extension WMIError {
         case .timedOut, .notStarted: self = make(.timeout)
         case .connectionRefused: self = make(.connectionRefused)
         case .hostUnreachable: self = make(.hostUnreachable)
+        case .localShortage: self = make(.localShortage)
         case .connectionReset: self = make(.connectionReset)
         case .connectionClosed: self = make(.connectionReset, suggestsReconnect: step.isQuery)
         case .responseTooLarge: self = make(.responseTooLarge)

@@ -41,6 +41,10 @@ package enum MetricsCatalogue {
             labels: ["reason"],
             "Poll jobs that gave no result, by reason."
         ),
+        .counter(
+            "nmslite_poll_local_shortages_total",
+            "Polls put off because this machine lacked descriptors, ports or memory."
+        ),
         .histogram(
             "nmslite_poll_duration_seconds",
             labels: ["outcome"],

@@ -24,6 +24,9 @@ extension WinRMError {
             case ECONNREFUSED: self = .connectionRefused
             case ETIMEDOUT: self = .timedOut(.connecting)
             case ECONNRESET, ECONNABORTED, EPIPE: self = .connectionReset(Self.text(error.errnoCode))
+            // Not the host's doing: connect(2) and socket(2) say so of this process and this machine.
+            case EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL:
+                self = .localShortage(Self.text(error.errnoCode))
             default: self = .hostUnreachable(Self.text(error.errnoCode))
             }
         default:

@@ -14,6 +14,8 @@ package enum WinRMError: Error, Sendable, Hashable {
     case connectionRefused
     /// There is no way to the host; the text names the system's error.
     case hostUnreachable(String)
+    /// This machine lacks what a connection needs, such as descriptors or ports; it says nothing about the host.
+    case localShortage(String)
     /// The connection broke in the middle of something.
     case connectionReset(String)
     /// The host closed the connection before the first byte of an answer, as it may between requests: connect anew.
@@ -67,6 +69,8 @@ extension WinRMError {
         case connectionRefused
         case connectionReset
         case hostUnreachable
+        /// Of this machine, not of the host.
+        case localShortage
         case tlsFailed
         /// Wrong user name or password.
         case authenticationFailed
@@ -89,6 +93,7 @@ extension WinRMError {
         case .timedOut: .timeout
         case .connectionRefused: .connectionRefused
         case .hostUnreachable: .hostUnreachable
+        case .localShortage: .localShortage
         case .connectionReset, .connectionClosed: .connectionReset
         case .tlsFailed: .tlsFailed
         case .responseTooLarge: .responseTooLarge
@@ -135,6 +140,8 @@ extension WinRMError: CustomStringConvertible {
             "the host refused the connection: nothing listens on this port; enable WinRM or check the port"
         case .hostUnreachable(let why):
             "the host cannot be reached: \(why)"
+        case .localShortage(let why):
+            "this machine lacks what a connection needs: \(why)"
         case .connectionReset(let why):
             "the connection broke: \(why)"
         case .connectionClosed:
