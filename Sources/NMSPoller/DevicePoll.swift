@@ -4,7 +4,7 @@ internal import NMSCollectors
 internal import NMSCore
 internal import Synchronization
 
-/// Keeps a device's slot honest: gives it back on demand and marks it slow when it is held too long.
+/// Keeps a device's slot honest: gives it back on demand and marks it slow when it is held too long, whatever for.
 final class SlotLease: Sendable {
     /// What a healthy host needs at most for a poll; from then on the slot counts as slow.
     static let slowAfter: Duration = .seconds(2)
@@ -12,15 +12,29 @@ final class SlotLease: Sendable {
     private let slots: WorkerSlots
     private let ticket: Mutex<WorkerSlotState.Ticket?>
     private let wasSlow = Mutex(false)
+    private let limit: Duration
+    private let timer = Mutex<Task<Void, Never>?>(nil)
 
-    init(slots: WorkerSlots, ticket: WorkerSlotState.Ticket) {
+    /// - Parameter limit: how long the slot may be held before it counts as slow.
+    init(slots: WorkerSlots, ticket: WorkerSlotState.Ticket, limit: Duration = SlotLease.slowAfter) {
         self.slots = slots
         self.ticket = Mutex(ticket)
+        self.limit = limit
+        self.startTimer()
     }
 
     var isSlow: Bool { self.wasSlow.withLock { $0 } }
 
+    private func startTimer() {
+        let timer = Task {
+            guard (try? await Task.sleep(for: self.limit)) != nil else { return }
+            self.markSlow()
+        }
+        self.timer.withLock { $0 = timer }
+    }
+
     func release() {
+        self.timer.withLock { $0.take() }?.cancel()
         guard let ticket = self.ticket.withLock({ $0.take() }) else { return }
         self.slots.release(ticket)
     }
@@ -28,6 +42,7 @@ final class SlotLease: Sendable {
     func reacquire() async throws {
         let ticket = try await self.slots.acquire(slow: self.isSlow)
         self.ticket.withLock { $0 = ticket }
+        self.startTimer()
     }
 
     func markSlow() {
@@ -172,8 +187,6 @@ struct DevicePoll: Sendable {
         return try await withThrowingTaskGroup(of: RawSample?.self) { group in
             group.addTask { try await call.collector.sample(target, groups: groups) }
             group.addTask {
-                try await Task.sleep(for: SlotLease.slowAfter)
-                self.lease.markSlow()
                 try await Task.sleep(until: call.deadline + Poller.deadlineGrace)
                 return nil
             }

@@ -14,6 +14,8 @@ package final class Poller: Sendable {
     static let baselineIntervals = 3
     /// Jobs in hand beyond the workers: polls that wait for their second sample hold no worker.
     static let outstandingBeyondWorkers = 1024
+    /// Of these, jobs that may wait for a slow slot: the rest of the intake stays free for healthy devices.
+    static let slowWaitersLimit = outstandingBeyondWorkers / 2
     /// Deliveries of one job, fewer than the queue's own limit.
     static let deliveries = 4
     /// Before a job that could not be done is delivered again, times the deliveries that it has had.
@@ -35,6 +37,10 @@ package final class Poller: Sendable {
 
         /// File descriptors that this process may have, for messages.
         package var descriptorLimit: Int?
+        /// How long a healthy host may hold its slot.
+        var slowAfter = SlotLease.slowAfter
+        /// Jobs of slow devices that may wait for a slot.
+        var slowWaiters = Poller.slowWaitersLimit
 
         package init() {}
     }
@@ -248,7 +254,14 @@ package final class Poller: Sendable {
     private func poll(_ delivery: Delivery<PollJob>, logger: Logger) async throws {
         let job = delivery.message
         let known = self.state.withLock { (slow: $0.slow.contains(job.deviceID), baseline: $0.baselines[job.deviceID]) }
-        let lease = SlotLease(slots: self.slots, ticket: try await self.slots.acquire(slow: known.slow))
+        // The bound may be passed by a few that come at once; what counts is that stalled hosts do not fill the intake.
+        guard !known.slow || self.slots.slowWaiting < self.configuration.slowWaiters else {
+            self.count(.late)
+            logger.debug("poll job dropped: too many slow devices wait for a worker")
+            return try await delivery.acknowledge()
+        }
+        let ticket = try await self.slots.acquire(slow: known.slow)
+        let lease = SlotLease(slots: self.slots, ticket: ticket, limit: self.configuration.slowAfter)
         defer { lease.release() }
         guard !self.state.withLock({ $0.stopping }) else { throw CancellationError() }
         guard self.isFresh(job) else {
@@ -261,6 +274,8 @@ package final class Poller: Sendable {
             logger.debug("poll job dropped: the device is gone or not provisioned")
             return try await delivery.acknowledge()
         }
+        // A database that stalls says nothing about the device.
+        let wasLookedUpSlowly = lease.isSlow
         try await delivery.extend()
         let start = ContinuousClock.now
         let outcome = try await DevicePoll(
@@ -280,7 +295,7 @@ package final class Poller: Sendable {
         try await self.publish(outcome.result)
         self.metrics.count(outcome.result, duration: duration)
         try await delivery.acknowledge()
-        self.finish(outcome, ip: target.device.ip, slow: lease.isSlow)
+        self.finish(outcome, ip: target.device.ip, slow: wasLookedUpSlowly ? known.slow : lease.isSlow)
         logger.debug(
             outcome.result.success ? "polled" : "poll failed",
             metadata: outcome.result.errorCode.map { ["error_code": "\($0.rawValue)"] } ?? [:]

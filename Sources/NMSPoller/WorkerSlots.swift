@@ -29,6 +29,7 @@ struct WorkerSlotState {
     private var holders: [Ticket: Holding] = [:]
     private var held = 0
     private var slowHeld = 0
+    private(set) var slowWaiting = 0
 
     init(count: Int) {
         precondition(count > 0)
@@ -44,14 +45,16 @@ struct WorkerSlotState {
         let ticket = Ticket(number: self.next)
         self.next += 1
         // With fewer than four slots there is no slow share: a slow device starts like any other and is parked later.
-        self.waiters.append(Waiter(ticket: ticket, slow: slow && self.slowLimit > 0))
+        let waiter = Waiter(ticket: ticket, slow: slow && self.slowLimit > 0)
+        self.waiters.append(waiter)
+        if waiter.slow { self.slowWaiting += 1 }
         return (ticket, self.grant())
     }
 
     /// Leaves the queue; false when the ticket had been granted already.
     mutating func abandon(_ ticket: Ticket) -> Bool {
         guard let index = self.waiters.firstIndex(where: { $0.ticket == ticket }) else { return false }
-        self.waiters.remove(at: index)
+        if self.waiters.remove(at: index).slow { self.slowWaiting -= 1 }
         return true
     }
 
@@ -90,7 +93,10 @@ struct WorkerSlotState {
             }
             self.waiters.remove(at: index)
             self.held += 1
-            if waiter.slow { self.slowHeld += 1 }
+            if waiter.slow {
+                self.slowWaiting -= 1
+                self.slowHeld += 1
+            }
             self.holders[waiter.ticket] = waiter.slow ? .slow : .normal
             granted.append(waiter.ticket)
         }
@@ -113,6 +119,8 @@ final class WorkerSlots: Sendable {
 
     var running: Int { self.state.withLock { $0.slots.running } }
     var waiting: Int { self.state.withLock { $0.slots.waiting } }
+    /// Of these, the ones that wait for a slow slot.
+    var slowWaiting: Int { self.state.withLock { $0.slots.slowWaiting } }
 
     /// Waits for a slot, first come first served.
     /// - Throws: `CancellationError` when the task is cancelled while it waits.

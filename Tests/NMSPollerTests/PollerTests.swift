@@ -19,6 +19,7 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         case failsConnecting(PollErrorCode)
         case stalls
         case lacksDescriptors
+        case isNotInTheDatabaseInTime
         case lacksNetwork
         case reboots
         case countersReset
@@ -81,6 +82,9 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
 
     func pollTarget(deviceID: Int) async throws -> PollTarget? {
         guard deviceID < 1000 else { return nil }
+        if case .isNotInTheDatabaseInTime = self.state.withLock({ $0.behaviour[deviceID] }) {
+            try await Task.sleep(for: .seconds(3600))
+        }
         let device = Device(
             id: deviceID,
             ip: "127.1.0.1",
@@ -138,7 +142,7 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         case .stalls: try await Task.sleep(for: .seconds(3600))
         case .reboots: boot += Double(count) * 1000
         case .countersReset: ticks %= 100
-        case .answers, .lacksNetwork: break
+        case .answers, .lacksNetwork, .isNotInTheDatabaseInTime: break
         }
         if groups.contains(.system) {
             sample.system = .success(
@@ -172,11 +176,15 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         _ world: World,
         workers: Int = 4,
         timeout: Duration = .seconds(30),
+        slowAfter: Duration = SlotLease.slowAfter,
+        slowWaiters: Int = Poller.slowWaitersLimit,
         metrics: TestMetrics = TestMetrics()
     ) -> Poller {
         var configuration = Poller.Configuration()
         configuration.workerCount = workers
         configuration.timeout = timeout
+        configuration.slowAfter = slowAfter
+        configuration.slowWaiters = slowWaiters
         configuration.secondSampleDelay = .milliseconds(1)
         return Poller(
             configuration: configuration,
@@ -327,6 +335,53 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         #expect(metrics.counterTotal(label: "nmslite_polls_total") == 0)
         #expect(
             try metrics.expectCounter("nmslite_poll_jobs_dropped_total", [("reason", "returned")]).totalValue == 1
+        )
+    }
+
+    /// Time counts from the moment the slot is had: a lookup that stalls must not keep others from it, either.
+    @Test func aStalledLookupLeavesItsSlotToOthers() async throws {
+        let world = World()
+        world.state.withLock { $0.behaviour[1] = .isNotInTheDatabaseInTime }
+        let poller = self.poller(world, workers: 1, slowAfter: .milliseconds(5))
+        let running = Task { try await poller.run(drain: .milliseconds(50)) }
+        world.deliver(self.job(1, "stalled"))
+        world.deliver(self.job(2))
+        while world.state.withLock({ $0.results.isEmpty }) { try await Task.sleep(for: .milliseconds(1)) }
+        poller.stop()
+        try await running.value
+        #expect(world.state.withLock { $0.results.map(\.deviceID) == [2] && $0.rejected == ["stalled"] })
+    }
+
+    /// Stalled hosts may not fill the intake: beyond the bound their jobs are dropped, and healthy ones go on.
+    @Test func slowDevicesBeyondTheBoundAreDroppedAsLate() async throws {
+        let world = World()
+        let slow = Array(1...8)
+        world.state.withLock { state in for device in slow { state.behaviour[device] = .stalls } }
+        // A poll that ends at its time-out leaves its device known as slow.
+        let poller = self.poller(
+            world,
+            workers: 4,
+            timeout: .milliseconds(20),
+            slowAfter: .milliseconds(5),
+            slowWaiters: 2
+        )
+        let running = Task { try await poller.run(drain: .milliseconds(50)) }
+        for device in slow { world.deliver(self.job(device)) }
+        while world.state.withLock({ $0.acknowledged.count }) < slow.count {
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        for device in slow { world.deliver(self.job(device)) }
+        while poller.statistics.stale == 0 { try await Task.sleep(for: .milliseconds(1)) }
+        world.deliver(self.job(20, "healthy"))
+        while !world.state.withLock({ $0.acknowledged.contains("healthy") }) {
+            try await Task.sleep(for: .milliseconds(1))
+        }
+        poller.stop()
+        try await running.value
+        // One runs, two wait; a few may pass the bound at once.
+        #expect(
+            poller.statistics.stale >= 1
+                && world.state.withLock { $0.results.last { $0.deviceID == 20 }?.success == true }
         )
     }
 

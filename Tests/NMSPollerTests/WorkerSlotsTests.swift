@@ -45,6 +45,29 @@ import Testing
         #expect(granted4 == [second.own])
     }
 
+    @Test func thoseWhoWaitForASlowSlotAreCounted() {
+        var slots = WorkerSlotState(count: 4)
+        let tickets = (0..<4).map { _ in slots.enqueue(slow: true).own }
+        _ = slots.enqueue(slow: false)
+        #expect(slots.slowWaiting == 3)
+        _ = slots.abandon(tickets[3])
+        #expect(slots.slowWaiting == 2)
+        _ = slots.release(tickets[0])
+        #expect(slots.slowWaiting == 1 && slots.running == 2)
+    }
+
+    /// Whatever the slot is held for, from the moment it is had.
+    @Test(.timeLimit(.minutes(1))) func aLeaseIsSlowWhateverItIsHeldFor() async throws {
+        let slots = WorkerSlots(count: 1)
+        let lease = SlotLease(slots: slots, ticket: try await slots.acquire(slow: false), limit: .milliseconds(1))
+        // Parked by its timer: without that this would wait for ever.
+        let next = try await slots.acquire(slow: false)
+        #expect(lease.isSlow)
+        lease.release()
+        slots.release(next)
+        #expect(slots.running == 0)
+    }
+
     @Test func aSingleWorkerIsNotHeldByAStalledHost() {
         var slots = WorkerSlotState(count: 1)
         let stalled = slots.enqueue(slow: true)
