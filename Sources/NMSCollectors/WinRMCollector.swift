@@ -83,7 +83,9 @@ package final class WinRMCollector: WindowsCollector {
     }
 }
 
-extension WinRMConnection: WindowsConnection {}
+extension WinRMConnection: WindowsConnection {
+    package nonisolated var taskExecutor: (any TaskExecutor)? { self.executor }
+}
 
 extension WinRMEndpoint {
     /// Where, for messages.

@@ -8,12 +8,16 @@ package protocol WindowsConnection: Sendable {
     /// Descriptors that it takes at this moment.
     var descriptors: Int { get }
 
+    /// Where a poll over it runs best; nil for anywhere.
+    var taskExecutor: (any TaskExecutor)? { get }
+
     /// Gives back what the host keeps for it, in bounded time. Further calls do nothing.
     func close() async
 }
 
 extension WindowsConnection {
     package var descriptors: Int { 1 }
+    package var taskExecutor: (any TaskExecutor)? { nil }
 }
 
 /// Time-outs and bounds of a ``WindowsCollector``.
@@ -111,9 +115,10 @@ extension WindowsCollector {
     package var idleConnections: Int { self.sessions.count }
 
     package func sample(_ target: CollectorTarget, groups: Set<CounterGroup>) async throws -> RawSample {
-        let poll = WindowsPoll(collector: self, target: target, warm: await self.sessions.checkOut(target))
+        let warm = await self.sessions.checkOut(target)
+        let poll = WindowsPoll(collector: self, target: target, warm: warm)
         do {
-            let sample = try await poll.run(groups: groups)
+            let sample = try await self.run(poll, groups: groups, on: warm?.taskExecutor)
             await self.endPoll(poll, target)
             await self.sessions.checkIn(await poll.connection, target: target)
             return sample
@@ -124,6 +129,17 @@ extension WindowsCollector {
             await self.sessions.checkIn(await poll.connection, target: target)
             throw error
         }
+    }
+
+    private func run(
+        _ poll: WindowsPoll<Self>,
+        groups: Set<CounterGroup>,
+        on executor: (any TaskExecutor)?
+    ) async throws -> RawSample {
+        guard let executor else { return try await poll.run(groups: groups) }
+        // The poll may close the connection that the executor belongs to and go on with another.
+        defer { withExtendedLifetime(executor) {} }
+        return try await withTaskExecutorPreference(executor) { try await poll.run(groups: groups) }
     }
 
     /// Within the grace that the caller gives after the deadline: the poll has its sample already.

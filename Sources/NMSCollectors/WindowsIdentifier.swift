@@ -52,7 +52,7 @@ extension WindowsPoll {
         guard let system = try await self.identityRows(of: WindowsQueries.operatingSystemIdentity).first else {
             throw PollFailure(.wmiError, "Win32_OperatingSystem has no instance")
         }
-        identity.os = system.string("Caption")?.trimmingCharacters(in: .whitespaces)
+        identity.os = system.string("Caption").map(WindowsQueries.trimmed)
         identity.version = system.string("Version")
         identity.build = system.string("BuildNumber")
         if let rows = try? await self.identityRows(of: WindowsQueries.computerSystem) {

@@ -74,7 +74,7 @@ package enum WindowsQueries {
         identity: inout HostIdentity
     ) throws(PollFailure) -> SystemReading {
         guard let row = rows.first else { throw self.empty("Win32_OperatingSystem") }
-        identity.os = row.string("Caption")?.trimmingCharacters(in: .whitespaces)
+        identity.os = row.string("Caption").map(Self.trimmed)
         identity.build = row.string("BuildNumber")
         return SystemReading(
             memoryTotalBytes: row.unsigned("TotalVisibleMemorySize").map(self.bytesOfKiB),
@@ -125,8 +125,15 @@ package enum WindowsQueries {
 
     /// Loopback, isatap and Teredo carry what other interfaces have counted already.
     static func isPseudoInterface(_ name: String) -> Bool {
-        let lowered = name.lowercased()
-        return lowered.contains("loopback") || lowered.contains("isatap") || lowered.contains("teredo")
+        let lowered = name.lowercased().utf8
+        return ["loopback", "isatap", "teredo"].contains { lowered.containsRun($0.utf8) }
+    }
+
+    /// Captions were seen with a space at their end.
+    package static func trimmed(_ text: String) -> String {
+        // Foundation takes as long for this as decoding the row does.
+        guard text.first?.isWhitespace == true || text.last?.isWhitespace == true else { return text }
+        return text.trimmingCharacters(in: .whitespaces)
     }
 
     private static func sum(_ row: some WMIInstance, _ first: String, _ second: String) -> UInt64? {
@@ -142,5 +149,17 @@ package enum WindowsQueries {
             .countersMissing,
             "\(className) brought no usable instance; if it is a performance class, run `lodctr /R` on the host"
         )
+    }
+}
+
+extension String.UTF8View {
+    /// Whether these bytes stand in it side by side.
+    fileprivate func containsRun(_ other: String.UTF8View) -> Bool {
+        var rest = self[...]
+        while rest.count >= other.count {
+            if rest.starts(with: other) { return true }
+            rest = rest.dropFirst()
+        }
+        return other.isEmpty
     }
 }

@@ -86,6 +86,8 @@ package indirect enum CIMValue: Sendable, Hashable {
 extension String {
     /// Compares names of CIM, which are ASCII in all classes of Windows.
     func equalsIgnoringASCIICase(_ other: String) -> Bool {
+        // The same name nearly always, or another first letter.
+        if self == other { return true }
         guard self.utf8.count == other.utf8.count else { return false }
         return zip(self.utf8, other.utf8).allSatisfy { left, right in
             left == right || (left | 0x20 == right | 0x20 && (0x61...0x7A).contains(left | 0x20))

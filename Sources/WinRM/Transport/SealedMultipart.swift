@@ -73,6 +73,9 @@ package struct SealedMultipart: Sendable, Hashable {
     ///
     /// - Throws: ``MultipartError`` that says which part is wrong.
     package static func decode(_ bytes: [UInt8]) throws(MultipartError) -> SealedMultipart {
+        if let (start, length) = Self.usualHead(of: bytes) {
+            return try Self.decodePayload(bytes, at: start, originalType: Self.soapContentType, length: length)
+        }
         var reader = LineReader(bytes: bytes)
         try reader.expectBoundary()
         let first = try reader.headers()
@@ -85,6 +88,28 @@ package struct SealedMultipart: Sendable, Hashable {
             throw .missing("Content-Type of the second part")
         }
         return try Self.decodePayload(bytes, at: reader.position, originalType: originalType, length: length)
+    }
+
+    private static let usualStart = Array(
+        "--\(Self.boundary)\r\n\tContent-Type: \(Self.spnegoProtocol)\r\n\tOriginalContent: type=\(Self.soapContentType);Length="
+            .utf8
+    )
+    private static let usualEnd = Array("\r\n--\(Self.boundary)\r\n\tContent-Type: application/octet-stream\r\n".utf8)
+
+    /// The head as Windows writes it to the letter: where the payload begins, and the length of the plaintext.
+    ///
+    /// nil for every other head, be it good or bad.
+    private static func usualHead(of bytes: [UInt8]) -> (start: Int, length: Int)? {
+        guard bytes.starts(with: Self.usualStart) else { return nil }
+        var position = Self.usualStart.count
+        var length = 0
+        while position < bytes.count, (0x30...0x39).contains(bytes[position]) {
+            length = length * 10 + Int(bytes[position] - 0x30)
+            position += 1
+            guard position - Self.usualStart.count <= 9 else { return nil }
+        }
+        guard position > Self.usualStart.count, bytes[position...].starts(with: Self.usualEnd) else { return nil }
+        return (position + Self.usualEnd.count, length)
     }
 
     private static func decodePayload(

@@ -28,6 +28,8 @@ package actor WinRMConnection {
     /// Hash of the host's certificate, nil without TLS.
     nonisolated let certificateHash: [UInt8]?
     nonisolated let environment: NTLMEnvironment
+    /// For tasks that make requests one after the other: on it they need no thread but the connection's own.
+    package nonisolated let executor: EventLoopTaskExecutor
 
     var protection = Protection.notSignedIn
     /// Whether a request is in flight.
@@ -51,6 +53,7 @@ package actor WinRMConnection {
         self.handler = handler
         self.certificateHash = certificateHash
         self.environment = environment
+        self.executor = EventLoopTaskExecutor(channel.eventLoop)
     }
 
     /// Whether requests can still be sent. The host may close a connection at any moment, so a request can find it
@@ -117,7 +120,8 @@ package actor WinRMConnection {
         let eventLoop = self.channel.eventLoop
         let result = await withTaskCancellationHandler {
             await withCheckedContinuation { (continuation: CheckedContinuation<Result<HTTPReply, WinRMError>, Never>) in
-                eventLoop.execute { handler.value.send(call) { continuation.resume(returning: $0) } }
+                let send = { @Sendable in handler.value.send(call) { continuation.resume(returning: $0) } }
+                if eventLoop.inEventLoop { send() } else { eventLoop.execute(send) }
             }
         } onCancel: {
             self.abandon(.cancelled)

@@ -97,8 +97,17 @@ package struct XMLWriter: Sendable {
         }
     }
 
+    /// Whether a byte stands for itself wherever it is; nearly all text consists of such.
+    private static func isPlain(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "<"), UInt8(ascii: ">"), UInt8(ascii: "&"), UInt8(ascii: "\""): false
+        default: (0x20..<0x80).contains(byte)
+        }
+    }
+
     /// Escapes what section 2.4 demands, and white space that a parser would change (2.11, 3.3.3).
     private mutating func appendEscaped(_ text: String, inAttribute: Bool) {
+        guard !text.utf8.allSatisfy(Self.isPlain) else { return self.bytes.append(contentsOf: text.utf8) }
         for scalar in text.unicodeScalars {
             switch scalar {
             case "<": self.bytes.append(contentsOf: "&lt;".utf8)
