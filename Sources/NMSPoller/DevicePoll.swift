@@ -68,6 +68,8 @@ struct DevicePoll: Sendable {
         var result: MetricsResult
         /// What the next poll compares with; nil keeps the old one.
         var baseline: CounterBaseline?
+        /// Why none of the device's ports could be connected to; nil when one could, or was not tried.
+        var unreached: PollErrorCode?
     }
 
     /// - Throws: `CancellationError`, or what kept the lockout guard from deciding.
@@ -79,6 +81,7 @@ struct DevicePoll: Sendable {
         // One deadline for all credentials and both samples; the pause between these does not count.
         let deadline = ContinuousClock.now + self.configuration.timeout
         var first: (failure: PollFailure, credentialID: Int?)?
+        var wasReached = false
         var closedPorts: Set<Int> = []
         for credential in self.target.credentials {
             let (id, port) = (credential.credential.id, credential.credential.effectivePort)
@@ -89,6 +92,7 @@ struct DevicePoll: Sendable {
                 return outcome
             } catch let failure as PollFailure {
                 if first == nil { first = (failure, id) }
+                if !failure.saysUnreached { wasReached = true }
                 if case .none = failure.next { break }
                 if case .otherPort = failure.next { closedPorts.insert(port) }
                 guard ContinuousClock.now < deadline else { break }
@@ -102,7 +106,9 @@ struct DevicePoll: Sendable {
             .authFailed,
             "the device has no usable credential: none is assigned, or none can be decrypted with this master key"
         )
-        return self.failed(first?.failure ?? none, credentialID: first?.credentialID)
+        var outcome = self.failed(first?.failure ?? none, credentialID: first?.credentialID)
+        if let first, !wasReached { outcome.unreached = first.failure.code }
+        return outcome
     }
 
     /// A session that another credential has left with another collector would stay open for nothing.
@@ -255,6 +261,17 @@ struct DevicePoll: Sendable {
                 credentialID: credentialID
             )
         )
+    }
+}
+
+extension PollFailure {
+    /// Whether the host was not even connected to.
+    fileprivate var saysUnreached: Bool {
+        guard case .otherPort = self.next else { return false }
+        switch self.code {
+        case .connectionRefused, .hostUnreachable, .timeout: return true
+        default: return false
+        }
     }
 }
 

@@ -135,6 +135,7 @@ struct Services {
         polling.workerCount = self.configuration.polling.workerCount
         polling.timeout = self.configuration.polling.timeout
         polling.descriptorLimit = self.descriptorLimit
+        polling.unreachableAfter = self.configuration.polling.unreachableAfter
         let leases = PartitionLeases(self.pool.configuration, name: self.instanceName, logger: logger)
         let keeper = PartitionKeeper(store: leases, run: leases.run, logger: logger)
         let poller = Poller(
@@ -146,6 +147,7 @@ struct Services {
             results: self.queue,
             policy: self.configuration.targets.policy,
             keeper: keeper,
+            probe: TCPReachProbe(eventLoopGroup: MultiThreadedEventLoopGroup.singleton),
             logger: logger
         )
         Observability.observe(poller, workers: polling.workerCount, targets: targets)

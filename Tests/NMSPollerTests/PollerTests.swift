@@ -171,6 +171,17 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
     }
 }
 
+/// Ports, all with the same answer.
+private final class Doors: ReachProbe {
+    let answer = Mutex(ReachAnswer.refused)
+    let asked = Mutex<[Int]>([])
+
+    func probe(_ address: IPAddress, port: Int, limit: Duration) async -> ReachAnswer {
+        self.asked.withLock { $0.append(port) }
+        return self.answer.withLock { $0 }
+    }
+}
+
 @Suite(.timeLimit(.minutes(1))) struct PollerTests {
     private func poller(
         _ world: World,
@@ -178,6 +189,7 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
         timeout: Duration = .seconds(30),
         slowAfter: Duration = SlotLease.slowAfter,
         slowWaiters: Int = Poller.slowWaitersLimit,
+        probe: (any ReachProbe)? = nil,
         metrics: TestMetrics = TestMetrics()
     ) -> Poller {
         var configuration = Poller.Configuration()
@@ -194,6 +206,7 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
             gate: world,
             results: world,
             policy: TargetPolicy(),
+            probe: probe,
             logger: Logger(label: "test"),
             metrics: PollMetrics(factory: metrics)
         )
@@ -383,6 +396,48 @@ private final class World: PollJobSource, PollTargetSource, MetricsResultPublish
             poller.statistics.stale >= 1
                 && world.state.withLock { $0.results.last { $0.deviceID == 20 }?.success == true }
         )
+    }
+
+    /// A host that is away costs a connection, not a poll; when its port opens the same job is a poll again.
+    @Test func aHostThatIsAwayIsAskedCheaplyAndPolledAtOnceWhenItIsBack() async throws {
+        let world = World()
+        let doors = Doors()
+        world.state.withLock { $0.behaviour[1] = .failsConnecting(.connectionRefused) }
+        let poller = self.poller(world, probe: doors)
+        let running = Task { try await poller.run(drain: .milliseconds(200)) }
+        func turn(_ count: Int) async throws {
+            world.deliver(self.job(1))
+            while world.state.withLock({ $0.acknowledged.count }) < count {
+                try await Task.sleep(for: .milliseconds(1))
+            }
+        }
+        for count in 1...5 { try await turn(count) }
+        #expect(world.state.withLock { $0.samples[1] } == 3)
+        #expect(doors.asked.withLock { $0 } == [5985, 5985])
+        #expect(world.state.withLock { $0.results.map(\.errorCode) } == Array(repeating: .connectionRefused, count: 5))
+        #expect(world.state.withLock { $0.results.allSatisfy { !$0.success && $0.credentialID == 1 } })
+        doors.answer.withLock { $0 = .localShortage("Too many open files") }
+        world.deliver(self.job(1, "short"))
+        while world.state.withLock({ $0.rejected }) != ["short"] { try await Task.sleep(for: .milliseconds(1)) }
+        #expect(world.state.withLock { $0.results.count } == 5)
+
+        doors.answer.withLock { $0 = .open }
+        world.state.withLock { $0.behaviour[1] = .answers }
+        try await turn(6)
+        #expect(world.state.withLock { $0.results.last?.success } == true)
+        try await turn(7)
+        #expect(doors.asked.withLock { $0.count } == 4)
+        poller.stop()
+        try await running.value
+    }
+
+    /// A refused password is an answer: the host is there.
+    @Test func onlyHostsThatWereNotReachedAreAskedFirst() async throws {
+        let world = World()
+        let doors = Doors()
+        world.state.withLock { $0.behaviour[1] = .fails(.authFailed) }
+        try await self.run(world, self.poller(world, probe: doors), jobs: (0..<5).map { _ in self.job(1) })
+        #expect(doors.asked.withLock { $0.isEmpty } && world.state.withLock { $0.samples[1] } == 5)
     }
 
     /// Our own shortage says nothing about the device: no result, so neither its status nor its failures change.

@@ -13,7 +13,7 @@ import Darwin
 
 extension WinRMError {
     /// Takes an error of connecting.
-    init(connectError error: any Error) {
+    package init(connectError error: any Error) {
         switch error {
         case let error as WinRMError:
             self = error
