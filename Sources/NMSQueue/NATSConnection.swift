@@ -39,6 +39,8 @@ final class NATSConnection: Sendable {
 
     /// Milliseconds that the server may take to answer a flush.
     static let flushTimeout: Int64 = 2_000
+    /// How often a flush is tried that something depends on.
+    static let flushAttempts = 5
     /// Bytes that every server takes, whatever its limit.
     private static let smallPayload = 1 << 10
     /// The text of ``Event/problem(_:)`` when the library dropped messages.
@@ -146,7 +148,7 @@ final class NATSConnection: Sendable {
     }
 
     /// Hands what waits to the library. On ``queue``.
-    private func handOver() {
+    func handOver() {
         let waiting = self.outbox.withLock { outbox in
             defer { outbox = [] }
             return outbox

@@ -28,6 +28,8 @@ final class NATSSubscription: Sendable {
         await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
             connection.queue.async {
                 defer { continuation.resume() }
+                // Requests that want their answers here: behind the end of the interest they would be nobody's.
+                connection.handOver()
                 let subscription = connection.pointers.withLock { Unchecked($0.subscriptions[handle]) }
                 guard let pointer = subscription.value else { return }
                 // Beyond the time-out the library drops what is left; the server delivers it again.

@@ -159,6 +159,7 @@ final class PullSubscription: Sendable {
             }
             for received in unread { self.handBack(received.message) }
             try await self.subscribe()
+            await self.settleInterest()
         }
     }
 
@@ -200,6 +201,16 @@ final class PullSubscription: Sendable {
         self.subscription.withLock { $0 = subscription }
         // Closed meanwhile, it saw the old one only.
         if self.state.withLock({ $0.isClosed }) { subscription.close() }
+    }
+
+    /// Returns when the server knows that the old inbox is nobody's. Until then it gives a waiting request of it the next
+    /// message, which would come again after the ack wait only.
+    private func settleInterest() async {
+        for _ in 0..<NATSConnection.flushAttempts where self.state.withLock({ $0.isConnected && !$0.isClosed }) {
+            do { return try await self.connection.flush() } catch {
+                self.logger.debug("the server takes long to answer", metadata: ["error": "\(error)"])
+            }
+        }
     }
 
     private func inTurn(_ body: @escaping @Sendable () async throws -> Void) async throws {
