@@ -25,6 +25,7 @@ package struct PollMetrics: Sendable {
     private let failed: [PollErrorCode: Counter]
     private let dropped: [Drop: Counter]
     private let shortages: Counter
+    private let intervalRatio: Gauge
     private let duration: (good: Metrics.Timer, bad: Metrics.Timer)
 
     package init(factory: any MetricsFactory = MetricsSystem.factory) {
@@ -48,6 +49,8 @@ package struct PollMetrics: Sendable {
                 )
             }
         )
+        self.intervalRatio = Gauge(label: "nmslite_poll_achieved_interval_ratio", factory: factory)
+        self.intervalRatio.record(1)
         self.shortages = Counter(label: "nmslite_poll_local_shortages_total", factory: factory)
         self.duration = (duration("success"), duration("failure"))
     }
@@ -60,6 +63,8 @@ package struct PollMetrics: Sendable {
 
     /// A poll that this machine had no descriptors, ports or memory for; its job is counted as `returned` beside.
     func countShortage() { self.shortages.increment() }
+
+    func record(intervalRatio ratio: Double) { self.intervalRatio.record(ratio) }
 
     func count(_ drop: Drop) { self.dropped[drop]?.increment() }
 }

@@ -79,6 +79,7 @@ package final class Poller: Sendable {
         var statistics = Statistics()
         var shortageWarning = WarningPace()
         var away: ReachBackoff
+        var pace = PollPace()
     }
 
     private let state: Mutex<State>
@@ -96,6 +97,8 @@ package final class Poller: Sendable {
     private let policy: TargetPolicy
     private let metrics: PollMetrics
     private let now: @Sendable () -> Date
+    /// Jobs of before say nothing about this instance's pace.
+    private let started: Date
     private let logger: Logger
 
     package init(
@@ -126,6 +129,7 @@ package final class Poller: Sendable {
         self.logger = logger
         self.metrics = metrics
         self.now = now
+        self.started = now()
     }
 
     package var statistics: Statistics {
@@ -237,7 +241,7 @@ package final class Poller: Sendable {
         logger[metadataKey: "device_id"] = "\(job.deviceID)"
         do {
             guard self.isFresh(job) else {
-                self.count(.late)
+                self.dropLate(job)
                 logger.debug("poll job dropped: older than its device's interval")
                 return try await delivery.acknowledge()
             }
@@ -270,7 +274,7 @@ package final class Poller: Sendable {
         let known = self.state.withLock { (slow: $0.slow.contains(job.deviceID), baseline: $0.baselines[job.deviceID]) }
         // The bound may be passed by a few that come at once; what counts is that stalled hosts do not fill the intake.
         guard !known.slow || self.slots.slowWaiting < self.configuration.slowWaiters else {
-            self.count(.late)
+            self.dropLate(job)
             logger.debug("poll job dropped: too many slow devices wait for a worker")
             return try await delivery.acknowledge()
         }
@@ -279,7 +283,7 @@ package final class Poller: Sendable {
         defer { lease.release() }
         guard !self.state.withLock({ $0.stopping }) else { throw CancellationError() }
         guard self.isFresh(job) else {
-            self.count(.late)
+            self.dropLate(job)
             logger.debug("poll job dropped: it waited for a worker for longer than its device's interval")
             return try await delivery.acknowledge()
         }
@@ -308,6 +312,7 @@ package final class Poller: Sendable {
         lease.release()
         try await self.publish(outcome.result)
         self.metrics.count(outcome.result, duration: duration)
+        self.keepPace(job, late: false)
         try await delivery.acknowledge()
         self.finish(outcome, ip: target.device.ip, slow: wasLookedUpSlowly ? known.slow : lease.isSlow)
         logger.debug(
@@ -326,7 +331,7 @@ package final class Poller: Sendable {
             return false
         }
         guard self.probes.waiting < self.configuration.slowWaiters else {
-            self.count(.late)
+            self.dropLate(job)
             logger.debug("poll job dropped: too many devices that are away wait to be asked")
             try await delivery.acknowledge()
             return true
@@ -365,6 +370,7 @@ package final class Poller: Sendable {
         )
         try await self.publish(result)
         self.metrics.count(result, duration: ContinuousClock.now - start)
+        self.keepPace(job, late: false)
         try await delivery.acknowledge()
         self.state.withLock { state in
             state.statistics.failed += 1
@@ -441,6 +447,32 @@ package final class Poller: Sendable {
 
     private func isFresh(_ job: PollJob) -> Bool {
         self.now().timeIntervalSince(job.scheduledAt) <= Double(job.interval)
+    }
+
+    private func dropLate(_ job: PollJob) {
+        self.count(.late)
+        self.keepPace(job, late: true)
+    }
+
+    /// Tells, once a minute at most, when polling falls behind and when it has caught up.
+    private func keepPace(_ job: PollJob, late: Bool) {
+        guard job.scheduledAt >= self.started else { return }
+        let said = self.state.withLock { $0.pace.record(late: late, interval: job.interval, at: .now) }
+        guard let said else { return }
+        self.metrics.record(intervalRatio: said.report.ratio)
+        switch said.news {
+        case .behind(let report):
+            self.logger.warning(
+                "polling falls behind: raise polling.worker_count or the devices' intervals, or add an instance",
+                metadata: [
+                    "wanted_interval": "\(Int(report.wanted.rounded())) s",
+                    "achieved_interval": "\(Int(report.achieved.rounded())) s",
+                    "late_jobs": "\(report.late)", "polls": "\(report.polled)",
+                ]
+            )
+        case .caughtUp: self.logger.notice("polling keeps up again")
+        case nil: break
+        }
     }
 
     private func count(_ drop: PollMetrics.Drop) {

@@ -51,6 +51,10 @@ package enum MetricsCatalogue {
             bounds: [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60],
             "Polls from the first connection to the last sample, the pause before a second sample included."
         ),
+        .gauge(
+            "nmslite_poll_achieved_interval_ratio",
+            "Mean time between polls against the wanted interval, of the last minute with polls; 1 when none is late."
+        ),
         .gauge("nmslite_poll_workers", "Polls that may run at once (polling.worker_count)."),
         .gauge("nmslite_poll_workers_busy", "Polls that hold a worker."),
         .gauge("nmslite_poll_jobs_waiting", "Poll jobs that wait for a worker."),
