@@ -59,15 +59,16 @@ package protocol PartitionLeaseStore: Sendable {
 /// The times of leases.
 package enum LeaseTiming {
     /// How long a lease lasts without being renewed. A poller that died is replaced after at most this and two
-    /// intervals: with devices polled every five seconds, none misses more than one poll.
-    package static let duration: Duration = .seconds(6)
+    /// intervals, which together are no longer than the shortest interval of a device: what became due meanwhile still
+    /// runs then, and only what the dead one had begun is missed.
+    package static let duration: Duration = .seconds(4)
     /// Between two renewals.
-    package static let interval: Duration = .seconds(1)
+    package static let interval: Duration = .milliseconds(500)
     /// The same while partitions change hands.
     package static let changingInterval: Duration = .milliseconds(200)
     /// How long before its end a lease that was not renewed is taken for lost: for clocks that run apart, and for polls
     /// under way to be broken off.
-    package static let margin: Duration = .milliseconds(1500)
+    package static let margin: Duration = .seconds(1)
 }
 
 /// Poll jobs of a set of partitions that changes while they flow.
