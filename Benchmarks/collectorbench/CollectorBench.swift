@@ -8,7 +8,7 @@ import NMSCore
 @main
 struct CollectorBench: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Polls simulated hosts one after another and prints what that cost this process, as JSON.",
+        abstract: "Polls simulated hosts and prints what that cost this process, as JSON.",
         discussion: "The password comes from WINSIM_PASSWORD."
     )
 
@@ -20,6 +20,8 @@ struct CollectorBench: AsyncParsableCommand {
     var hosts = 20
     @Option(help: "Polls of each host on a kept session, after the first one.")
     var polls = 50
+    @Option(help: "Hosts that are polled at a time, as polling.worker_count.")
+    var atOnce = 10
     @Option(help: "The user to sign in as.")
     var user = "Administrator"
 
@@ -41,7 +43,7 @@ struct CollectorBench: AsyncParsableCommand {
         let warm = try await self.measure(collector, targets, rounds: self.polls)
         await collector.shutDown()
         let report: [String: Any] = [
-            "type": self.type, "hosts": self.hosts, "warm_polls": self.hosts * self.polls,
+            "type": self.type, "at_once": self.atOnce, "hosts": self.hosts, "warm_polls": self.hosts * self.polls,
             "cold_cpu_us": cold.processor, "cold_wall_us": cold.wall,
             "warm_cpu_us": warm.processor, "warm_wall_us": warm.wall,
         ]
@@ -90,11 +92,20 @@ struct CollectorBench: AsyncParsableCommand {
         rounds: Int
     ) async throws -> (processor: Int, wall: Int) {
         let (startedAt, used) = (ContinuousClock.now, Self.processorTime())
-        for _ in 0..<rounds {
-            for target in targets {
-                let sample = try await collector.sample(target, groups: Set(CounterGroup.allCases))
-                if let failure = sample.failures.first { throw failure.failure }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for worker in 0..<self.atOnce {
+                // A host is always the same worker's: one poll of it at a time.
+                let share = targets.enumerated().filter { $0.offset % self.atOnce == worker }.map(\.element)
+                group.addTask {
+                    for _ in 0..<rounds {
+                        for target in share {
+                            let sample = try await collector.sample(target, groups: Set(CounterGroup.allCases))
+                            if let failure = sample.failures.first { throw failure.failure }
+                        }
+                    }
+                }
             }
+            try await group.waitForAll()
         }
         let count = rounds * targets.count
         let wall = ContinuousClock.now - startedAt

@@ -2,14 +2,16 @@
 """What a poll costs other clients in processor time: the same queries of the same hosts, with the session kept.
 
 Reads a job in JSON from standard input: client (pypsrp, pywinrm, impacket or aiowmi), addresses, username, password,
-queries (name -> WQL), polls. Writes what collectorbench writes: microseconds of a poll, cold (with the sign-in) and
+queries (name -> WQL), polls, at_once. Writes what collectorbench writes: microseconds of a poll, cold (with the sign-in) and
 warm, of this process's user and system time and of the clock.
 
 Each client is used as its authors mean it to be, at its best: one connection and one sign-in per host, messages sealed,
-pages that hold every row, no logging, nothing printed. Rows end as Python values, as ours end as Swift values.
+pages that hold every row, no logging, nothing printed. Rows end as Python values, as ours end as Swift values. As many
+hosts are polled at once as by ours, in threads, or in tasks where the client is asynchronous.
 """
 
 import asyncio
+import concurrent.futures
 import json
 import logging
 import pathlib
@@ -30,15 +32,15 @@ class WSManClient:
         self.module = module
         self.job = {**job, "port": 5985, "ssl": False, "auth": "ntlm", "encryption": "always"}
 
-    async def open(self, address):
+    def open(self, address):
         return self.module.connect({**self.job, "host": address})
 
-    async def poll(self, session):
+    def poll(self, session):
         return {
             name: self.module.enumerate_all(session, query, PAGE)[0] for name, query in self.job["queries"].items()
         }
 
-    async def close(self, session):
+    def close(self, session):
         pass
 
 
@@ -50,14 +52,14 @@ class Impacket:
         self.job = {**job, "batch": PAGE}
         module.use_port(135)
 
-    async def open(self, address):
+    def open(self, address):
         connection = self.module.open_connection({**self.job, "address": address})
         return connection, self.module.sign_in(connection, self.job)
 
-    async def poll(self, session):
+    def poll(self, session):
         return self.module.query_all(session[1], self.job)
 
-    async def close(self, session):
+    def close(self, session):
         session[1].RemRelease()
         session[0].disconnect()
 
@@ -122,24 +124,61 @@ def check(rows, job):
             raise ValueError(f"{job['client']} got no row of {name}")
 
 
+async def in_threads(work, shares):
+    """Runs work(share) of a blocking client in a thread for each share."""
+    loop = asyncio.get_running_loop()
+    with concurrent.futures.ThreadPoolExecutor(len(shares)) as pool:
+        return await asyncio.gather(*(loop.run_in_executor(pool, work, share) for share in shares))
+
+
 async def run(job):
     peer = client(job)
-    watch = Stopwatch()
-    sessions = []
-    for address in job["addresses"]:
-        sessions.append(await peer.open(address))
-        check(await peer.poll(sessions[-1]), job)
-    cold = watch.microseconds(len(sessions))
-    watch = Stopwatch()
-    for _ in range(job["polls"]):
+    is_async = asyncio.iscoroutinefunction(peer.poll)
+
+    def open_all(addresses):
+        sessions = [peer.open(address) for address in addresses]
         for session in sessions:
-            rows = await peer.poll(session)
-    warm = watch.microseconds(job["polls"] * len(sessions))
-    check(rows, job)
-    for session in sessions:
-        await peer.close(session)
+            check(peer.poll(session), job)
+        return sessions
+
+    async def open_all_async(addresses):
+        sessions = [await peer.open(address) for address in addresses]
+        for session in sessions:
+            check(await peer.poll(session), job)
+        return sessions
+
+    def poll_all(sessions):
+        for _ in range(job["polls"]):
+            for session in sessions:
+                rows = peer.poll(session)
+        check(rows, job)
+
+    async def poll_all_async(sessions):
+        for _ in range(job["polls"]):
+            for session in sessions:
+                rows = await peer.poll(session)
+        check(rows, job)
+
+    async def each(work, work_async, shares):
+        if is_async:
+            return await asyncio.gather(*(work_async(share) for share in shares))
+        return await in_threads(work, shares)
+
+    count = len(job["addresses"])
+    shares = [job["addresses"][worker :: job["at_once"]] for worker in range(min(job["at_once"], count))]
+    watch = Stopwatch()
+    sessions = await each(open_all, open_all_async, shares)
+    cold = watch.microseconds(count)
+    watch = Stopwatch()
+    await each(poll_all, poll_all_async, sessions)
+    warm = watch.microseconds(job["polls"] * count)
+    for session in (session for share in sessions for session in share):
+        if is_async:
+            await peer.close(session)
+        else:
+            peer.close(session)
     return {
-        "type": job["client"], "hosts": len(sessions), "warm_polls": job["polls"] * len(sessions),
+        "type": job["client"], "at_once": job["at_once"], "hosts": count, "warm_polls": job["polls"] * count,
         "cold_cpu_us": cold[0], "cold_wall_us": cold[1], "warm_cpu_us": warm[0], "warm_wall_us": warm[1],
     }  # fmt: skip
 
