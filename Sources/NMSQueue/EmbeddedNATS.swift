@@ -96,6 +96,7 @@ package final class EmbeddedNATS: Sendable {
             checkReadiness: { try await self.probe(options) },
             level: self.level(ofLine:),
             backOff: configuration.backOff,
+            liveness: Supervisor.Liveness { try await self.probe(options, streams: QueueNames.streams) },
             guardExecutable: guardExecutable,
             lock: lock,
             logger: logger
@@ -130,8 +131,11 @@ package final class EmbeddedNATS: Sendable {
         QueueOptions(servers: ["nats://127.0.0.1:\(port)"], token: token, connectTimeout: .seconds(2))
     }
 
-    /// Connects, and asks JetStream.
-    private static func probe(_ options: QueueOptions) async throws {
+    /// Connects, and asks JetStream: for its account, and for what these streams hold.
+    ///
+    /// nats-server 2.9 may hang in a stream's lock when its disk is full: it answers pings, and for the account, but never
+    /// again for the stream, not even when there is room.
+    private static func probe(_ options: QueueOptions, streams: [String] = []) async throws {
         let connection = try await NATSConnection.connect(
             options,
             reconnecting: false,
@@ -139,7 +143,9 @@ package final class EmbeddedNATS: Sendable {
         )
         do {
             let requester = try await NATSRequester.start(on: connection)
-            try await JetStreamAPI(requester: requester).checkAccount()
+            let api = JetStreamAPI(requester: requester)
+            try await api.checkAccount()
+            for stream in streams { try await api.checkStream(stream) }
             requester.close()
         } catch {
             await connection.close()

@@ -39,8 +39,8 @@ final class NATSConnection: Sendable {
 
     /// Milliseconds that the server may take to answer a flush.
     static let flushTimeout: Int64 = 2_000
-    /// How often a flush is tried that something depends on.
-    static let flushAttempts = 5
+    /// How often a flush is tried that something depends on: little enough for a shutdown while NATS hangs.
+    static let flushAttempts = 2
     /// Bytes that every server takes, whatever its limit.
     private static let smallPayload = 1 << 10
     /// The text of ``Event/problem(_:)`` when the library dropped messages.

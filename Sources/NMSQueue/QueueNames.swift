@@ -12,6 +12,8 @@ package enum QueueNames {
     package static let discoveryJobsStream = "NMSLITE_DISCOVERY_JOBS"
     package static let metricsResultsStream = "NMSLITE_METRICS_RESULTS"
     package static let deadStream = "NMSLITE_DEAD"
+    /// All of them.
+    static let streams = [pollJobsStream, discoveryJobsStream, metricsResultsStream, deadStream]
 
     package static let writerConsumer = "writer"
     package static let discoveryConsumer = "discovery"
