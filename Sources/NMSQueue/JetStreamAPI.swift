@@ -164,6 +164,11 @@ struct JetStreamAPI: Sendable {
         try await self.call("INFO", Data())
     }
 
+    /// Sees that a stream answers, be it that there is no such stream.
+    func checkStream(_ name: String) async throws {
+        do { _ = try await self.streamState(name) } catch QueueError.refused(_, ErrorCode.streamNotFound, _) {}
+    }
+
     /// Publishes into a stream; returns when the server has stored the message.
     func publish(_ payload: Data, to subject: String, messageID: String?) async throws -> PublishAcknowledgement {
         let message = try await self.requester.request(payload, to: subject, messageID: messageID)

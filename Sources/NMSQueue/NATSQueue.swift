@@ -36,6 +36,11 @@ package final class NATSQueue: Sendable {
         self.events = EventFan(connection: connection, counters: counters, logger: logger)
     }
 
+    /// Whether JetStream answers for the stream of results, within the time that one request has.
+    package func answers() async -> Bool {
+        (try? await self.api.checkStream(QueueNames.metricsResultsStream)) != nil
+    }
+
     /// How long JetStream may take until it answers after its server does.
     private static let startLimit: Duration = .seconds(15)
 

@@ -27,6 +27,26 @@ package final class Supervisor: Sendable {
         }
     }
 
+    /// Looks at a child that was ready, which may run on and answer no more.
+    package struct Liveness: Sendable {
+        /// Returns when the child answers, throws when it does not. Must come to an end by itself.
+        package var check: @Sendable () async throws -> Void
+        /// Between two checks.
+        package var interval: Duration
+        /// Checks in a row that must fail before the child is stopped and started again.
+        package var failures: Int
+
+        package init(
+            interval: Duration = .seconds(5),
+            failures: Int = 3,
+            check: @escaping @Sendable () async throws -> Void
+        ) {
+            self.interval = interval
+            self.failures = failures
+            self.check = check
+        }
+    }
+
     private struct State {
         var machine: SupervisorStateMachine
         var status = Status()
@@ -46,6 +66,7 @@ package final class Supervisor: Sendable {
     private let guardExecutable: GuardExecutable
     private let lock: DirectoryLock?
     private let readiness: ReadinessLimits
+    private let liveness: Liveness?
     private let logger: Logger
     private let clock: any Clock<Duration>
     private let now: @Sendable () -> Duration
@@ -56,6 +77,7 @@ package final class Supervisor: Sendable {
     ///   - configuration: asked before every start.
     ///   - checkReadiness: returns when the child answers, throws when it doesn't yet.
     ///   - level: the level at which a line of the child's log is passed on.
+    ///   - liveness: nil when a child that was ready is taken for alive until it ends.
     package init<C: Clock<Duration>>(
         name: String,
         configuration: @escaping @Sendable () async throws -> ChildConfiguration,
@@ -63,6 +85,7 @@ package final class Supervisor: Sendable {
         level: @escaping @Sendable (String) -> Logger.Level = { _ in .debug },
         backOff: BackOff = BackOff(),
         readiness: ReadinessLimits = ReadinessLimits(),
+        liveness: Liveness? = nil,
         guardExecutable: GuardExecutable,
         lock: DirectoryLock?,
         logger: Logger,
@@ -73,6 +96,7 @@ package final class Supervisor: Sendable {
         self.checkReadiness = checkReadiness
         self.level = level
         self.readiness = readiness
+        self.liveness = liveness
         self.guardExecutable = guardExecutable
         self.lock = lock
         self.logger = logger
@@ -174,17 +198,43 @@ package final class Supervisor: Sendable {
         }
         self.logger.debug("\(self.name) started", metadata: ["guard": "\(child.guardID)"])
         return await withTaskCancellationHandler {
-            await withTaskGroup(of: Bool.self) { group in
-                group.addTask { await self.awaitReadiness(of: child) }
+            await withTaskGroup(of: String?.self) { group in
+                group.addTask { await self.watch(child) }
                 let exit = await child.waitForExit()
                 group.cancelAll()
-                let timedOut = await group.next() ?? false
+                let reason = await group.next() ?? nil
                 self.state.withLock { $0.status.lastExit = exit }
-                return timedOut ? "not ready after \(self.readiness.timeout)" : "\(exit)"
+                return reason ?? "\(exit)"
             }
         } onCancel: {
             child.requestStop()
         }
+    }
+
+    /// Returns when the child was stopped, and why, or nil when this task is cancelled.
+    private func watch(_ child: ChildProcess) async -> String? {
+        if await self.awaitReadiness(of: child) { return "not ready after \(self.readiness.timeout)" }
+        guard let liveness = self.liveness else { return nil }
+        var failures = 0
+        while (try? await self.clock.sleep(for: liveness.interval)) != nil {
+            do {
+                try await liveness.check()
+                failures = 0
+            } catch {
+                if Task.isCancelled { return nil }
+                failures += 1
+                self.logger.warning(
+                    "\(self.name) does not answer",
+                    metadata: ["checks_failed": "\(failures) of \(liveness.failures)", "error": "\(error)"]
+                )
+                guard failures < liveness.failures else {
+                    self.state.withLock { $0.status.isReady = false }
+                    child.requestStop()
+                    return "it ran, but did not answer \(failures) checks in a row"
+                }
+            }
+        }
+        return nil
     }
 
     /// Returns true when the child had to be stopped because it did not become ready in time.

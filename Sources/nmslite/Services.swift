@@ -295,8 +295,12 @@ struct Services {
                     }
                 },
                 HealthComponent("queue") {
-                    queue.status.isConnected
-                        ? ComponentHealth(.up) : ComponentHealth(.down, message: "NATS is not connected")
+                    guard queue.status.isConnected else {
+                        return ComponentHealth(.down, message: "NATS is not connected")
+                    }
+                    // A connection says little: a server whose disk is full may keep it and store nothing.
+                    return await queue.answers()
+                        ? ComponentHealth(.up) : ComponentHealth(.down, message: "JetStream does not answer")
                 },
             ],
             certificateReloads: self.certificateReloads,

@@ -269,7 +269,8 @@ struct ImmediateClock: Clock {
     private func supervisor(
         of script: String,
         backOff: BackOff = BackOff(initial: .milliseconds(10)),
-        ready: @escaping @Sendable () async throws -> Void = {}
+        ready: @escaping @Sendable () async throws -> Void = {},
+        liveness: Supervisor.Liveness? = nil
     ) throws -> Supervisor {
         let user = try ServiceUser.forChildren(whenRoot: "postgres")
         return Supervisor(
@@ -279,6 +280,7 @@ struct ImmediateClock: Clock {
             },
             checkReadiness: ready,
             backOff: backOff,
+            liveness: liveness,
             guardExecutable: SupervisionTesting.guardExecutable,
             lock: nil,
             logger: Logger(label: "test")
@@ -292,6 +294,29 @@ struct ImmediateClock: Clock {
         }
         #expect(!supervisor.status.isReady)
         #expect(supervisor.status.lastExit != nil)
+    }
+
+    /// Two failures, an answer, then none any more: only three in a row end the child, and the next one is watched, too.
+    @Test func aChildThatRunsButDoesNotAnswerIsStartedAnew() async throws {
+        struct Silent: Error {}
+        let checks = Mutex(0)
+        let supervisor = try self.supervisor(
+            of: "while :; do sleep 0.05; done",
+            liveness: Supervisor.Liveness(interval: .milliseconds(10)) {
+                let check = checks.withLock { checks in
+                    checks += 1
+                    return checks
+                }
+                if check != 3, check <= 6 || check > 20 { throw Silent() }
+            }
+        )
+        try await supervisor.whileRunning {
+            #expect(
+                await SupervisionTesting.eventually { supervisor.status.restarts == 1 && supervisor.status.isReady }
+            )
+            #expect(checks.withLock { $0 } >= 6)
+            #expect(await SupervisionTesting.eventually { supervisor.status.restarts >= 2 })
+        }
     }
 
     @Test func aChildThatNeverBecomesReadyIsAnErrorWithItsLastWords() async throws {
