@@ -22,6 +22,9 @@ package final class Poller: Sendable {
     static let returnDelay: Duration = .seconds(2)
     /// Before a job that another instance is to do is delivered again: it may not have asked for it yet.
     static let handOverDelay: Duration = .seconds(1)
+    /// Between devices that lose the mark of being slow because they were not polled in time. One that stalls again holds
+    /// an ordinary worker for ``SlotLease/slowAfter``, so that they cost one worker at most.
+    static let retrialPause = SlotLease.slowAfter
     /// For asking a host that was away whether its port is open, well below what makes a poll slow.
     static let probeLimit: Duration = .seconds(1)
     /// Hosts asked at once, a descriptor each: 15,000 a minute when none answers.
@@ -80,6 +83,7 @@ package final class Poller: Sendable {
         var shortageWarning = WarningPace()
         var away: ReachBackoff
         var pace = PollPace()
+        var lastRetrial: ContinuousClock.Instant?
     }
 
     private let state: Mutex<State>
@@ -452,6 +456,14 @@ package final class Poller: Sendable {
     private func dropLate(_ job: PollJob) {
         self.count(.late)
         self.keepPace(job, late: true)
+        // Behind a few hosts that stall for good, a device that was slow once would never be polled again.
+        self.state.withLock { state in
+            let now = ContinuousClock.now
+            guard state.slow.contains(job.deviceID), state.lastRetrial.map({ now - $0 >= Self.retrialPause }) ?? true
+            else { return }
+            state.lastRetrial = now
+            state.slow.remove(job.deviceID)
+        }
     }
 
     /// Tells, once a minute at most, when polling falls behind and when it has caught up.

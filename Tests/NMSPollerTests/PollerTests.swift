@@ -365,6 +365,33 @@ private final class Doors: ReachProbe {
         #expect(world.state.withLock { $0.results.map(\.deviceID) == [2] && $0.rejected == ["stalled"] })
     }
 
+    /// Hosts that stall for good keep the slow share; a device that was slow once is not left behind them for ever.
+    @Test func aDeviceThatWaitedInVainIsTriedAsAnyOther() async throws {
+        let world = World()
+        for device in [1, 2] { world.state.withLock { $0.behaviour[device] = .stalls } }
+        let poller = self.poller(
+            world,
+            workers: 4,
+            timeout: .milliseconds(20),
+            slowAfter: .milliseconds(5),
+            slowWaiters: 0
+        )
+        let running = Task { try await poller.run(drain: .milliseconds(50)) }
+        world.deliver(self.job(2))
+        while world.state.withLock({ $0.acknowledged.isEmpty }) { try await Task.sleep(for: .milliseconds(5)) }
+        world.state.withLock { $0.behaviour[2] = .answers }
+        // No room for slow ones at all: dropped, and then tried.
+        for id in ["dropped", "tried"] {
+            world.deliver(self.job(2, id))
+            while !world.state.withLock({ $0.acknowledged.contains(id) }) {
+                try await Task.sleep(for: .milliseconds(1))
+            }
+        }
+        poller.stop()
+        try await running.value
+        #expect(poller.statistics.stale == 1 && world.state.withLock { $0.results.last?.success } == true)
+    }
+
     /// Stalled hosts may not fill the intake: beyond the bound their jobs are dropped, and healthy ones go on.
     @Test func slowDevicesBeyondTheBoundAreDroppedAsLate() async throws {
         let world = World()
