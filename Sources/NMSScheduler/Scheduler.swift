@@ -41,9 +41,12 @@ package final class Scheduler: Sendable {
         var statistics = Statistics()
         /// Polls that were given up before they were published.
         var expired: UInt64 = 0
+        /// Up to when slots were seen to by this scheduler, or passed before there was one. A queue that was restarted with
+        /// it no longer knows jobs that are done: their slots must not come again.
+        var seenTo: Date
     }
 
-    private let state = Mutex(State())
+    private let state: Mutex<State>
     private let configuration: Configuration
     private let source: any ScheduleSource
     private let publisher: any PollJobPublisher
@@ -64,6 +67,7 @@ package final class Scheduler: Sendable {
         now: @escaping @Sendable () -> Date = { Date() },
         sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
     ) {
+        self.state = Mutex(State(seenTo: now()))
         self.configuration = configuration
         self.source = source
         self.publisher = publisher
@@ -89,10 +93,13 @@ package final class Scheduler: Sendable {
     /// ``Configuration/lookBack``.
     package func run() async throws {
         // Due times of an earlier run passed while another instance led: the whole fleet would be due at once.
-        self.state.withLock { $0.schedule.removeAll() }
+        let unseen = self.state.withLock { state in
+            state.schedule.removeAll()
+            return Duration.seconds(max(0, self.now().timeIntervalSince(state.seenTo)))
+        }
         // Subscribed first: a change between reading the schedule and subscribing would be lost.
         let events = try await self.events.deviceEvents()
-        try await self.reconcile(lookBack: self.configuration.lookBack)
+        try await self.reconcile(lookBack: min(self.configuration.lookBack, unseen))
         self.logger.info("scheduler started", metadata: ["devices": "\(self.statistics.devices)"])
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.follow(events) }
@@ -109,7 +116,8 @@ package final class Scheduler: Sendable {
         while !Task.isCancelled {
             let now = self.now()
             let (due, next) = self.state.withLock { state in
-                (state.schedule.takeDue(now: now), state.schedule.nextDue())
+                state.seenTo = now
+                return (state.schedule.takeDue(now: now), state.schedule.nextDue())
             }
             pending.add(due)
             if !pending.isEmpty { await self.publish(&pending) }

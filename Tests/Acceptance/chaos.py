@@ -58,6 +58,7 @@ class Ledger:
     def __init__(self):
         self.positions = {}
         self.jobs = {}
+        self.failed = set()
 
     def read(self, servers):
         for server in servers:
@@ -68,13 +69,16 @@ class Ledger:
             text = text[: text.rfind(b"\n") + 1]
             self.positions[server.log] = self.positions.get(server.log, 0) + len(text)
             for line in text.splitlines():
-                if b'"polled"' not in line:
+                if b'"polled"' not in line and b'"poll failed"' not in line:
                     continue
                 try:
                     entry = json.loads(line)
                 except ValueError:
                     continue
-                if entry.get("msg") == "polled":
+                # A job whose first poll failed has its result, which is no row: another one is a duplicate.
+                if entry.get("msg") == "poll failed":
+                    self.failed.add(entry["job_id"])
+                elif entry.get("msg") == "polled" and entry["job_id"] not in self.failed:
                     self.jobs[entry["job_id"]] = int(entry["device_id"])
         return self.jobs
 

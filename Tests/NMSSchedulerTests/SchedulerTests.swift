@@ -203,8 +203,10 @@ private final class World: ScheduleSource, PollJobPublisher, DeviceEventSource, 
         let (old, new) = (World(devices: devices, seconds: 60), World(devices: devices, seconds: 120))
         _ = try await old.run()
         let begin = old.state.withLock { $0.now.addingTimeInterval(pause) }
+        // It stood by while the other led.
+        let standby = new.scheduler()
         new.state.withLock { $0.now = begin }
-        _ = try await new.run()
+        try await standby.run()
         let jobs = [old, new].flatMap { world in world.state.withLock { $0.jobs } }
         for device in devices {
             let slots = Set(jobs.filter { $0.deviceID == device.deviceID }.map(\.scheduledAt)).sorted()
@@ -215,6 +217,23 @@ private final class World: ScheduleSource, PollJobPublisher, DeviceEventSource, 
         }
         // No job of the new leader is too old to be run.
         #expect(new.state.withLock { $0.attempts.allSatisfy { $0.at <= $0.job.scheduledAt + Double($0.job.interval) } })
+    }
+
+    /// The queue may have been restarted with it, and no longer know which jobs are done.
+    @Test func aSchedulerThatHasJustStartedLeavesEarlierSlotsAlone() async throws {
+        let devices = (1...100).map { ScheduledDevice(deviceID: $0, credentialID: 1, interval: 10) }
+        let world = World(devices: devices, seconds: 30)
+        let start = world.state.withLock { $0.now }
+        let scheduler = try await world.run()
+        #expect(world.state.withLock { state in state.jobs.allSatisfy { $0.scheduledAt > start } })
+        // Nor does it go behind what it has published itself, when it leads again at once.
+        let again = world.state.withLock { state in
+            state.jobs = []
+            state.finish = state.now.addingTimeInterval(30)
+            return state.now
+        }
+        try await scheduler.run()
+        #expect(world.state.withLock { state in state.jobs.allSatisfy { $0.scheduledAt > again - 2 } })
     }
 
     /// One publication at a time, ten seconds each: what can't be published in time is not published late.
