@@ -5,16 +5,19 @@ SWIFT ?= swift
 SWIFT_FLAGS ?=
 # Arguments of the server: make run ARGS="--server.port 9443"
 ARGS ?=
+# Options of the demonstration, such as `make demo DEMO_FLAGS="--hosts 20"`.
+DEMO_FLAGS ?=
 # Options of the benchmarks, such as `make bench BENCH_FLAGS=--quick`, and of the long chaos run.
 BENCH_FLAGS ?=
 SOAK_FLAGS ?= --minutes 30
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench soak check format bootstrap clean
+.PHONY: help run demo build test bench soak check format bootstrap clean
 
 help:
 	@echo "make run        build for release and serve on https port 8443 (ARGS=… passes flags)"
+	@echo "make demo       a simulated fleet, found, polled and shown; nothing is left behind (DEMO_FLAGS=…)"
 	@echo "make build      build for release: nmslite and winsim"
 	@echo "make test       build once and run every test"
 	@echo "make bench      every benchmark, within half an hour: .build/bench/bench.md and bench.json"
@@ -28,6 +31,9 @@ run:
 	scripts/bootstrap --run
 	$(SWIFT) build $(SWIFT_FLAGS) -c release --product nmslite
 	exec .build/release/nmslite serve $(ARGS)
+
+demo:
+	scripts/demo $(DEMO_FLAGS)
 
 build:
 	scripts/bootstrap --run

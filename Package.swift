@@ -228,23 +228,33 @@ let package = Package(
                 .product(name: "X509", package: "swift-certificates"),
             ]
         ),
+        .target(
+            name: "NMSClient",
+            dependencies: [
+                "NMSCore", "NMSRuntime",
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
+                .product(name: "NIOPosix", package: "swift-nio"),
+                .product(name: "NIOSSL", package: "swift-nio-ssl"),
+                .product(name: "SwiftASN1", package: "swift-asn1"),
+                .product(name: "X509", package: "swift-certificates"),
+            ],
+            exclude: ["README.md"]
+        ),
+        .testTarget(name: "NMSClientTests", dependencies: ["NMSClient", "NMSCore"]),
         .executableTarget(
             name: "nmslite",
             dependencies: [
-                "Bcrypt", "CProcessGuard", "NMSAPI", "NMSCollectors", "NMSCore", "NMSDiscovery", "NMSPoller",
+                "Bcrypt", "CProcessGuard", "NMSAPI", "NMSClient", "NMSCollectors", "NMSCore", "NMSDiscovery",
+                "NMSPoller",
                 "NMSQueue",
                 "NMSRuntime", "NMSScheduler", "NMSStorage", "Postgres", "Prometheus", "Supervision", "WinRM",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Metrics", package: "swift-metrics"),
-                .product(name: "NIOCore", package: "swift-nio"),
-                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
-                .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-                .product(name: "SwiftASN1", package: "swift-asn1"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
-                .product(name: "X509", package: "swift-certificates"),
             ]
         ),
 
@@ -293,7 +303,8 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "NIOPosix", package: "swift-nio"),
             ],
-            path: "Benchmarks/collectorbench"
+            path: "Benchmarks/collectorbench",
+            exclude: ["peers.py"]
         ),
 
         .executableTarget(

@@ -14,6 +14,14 @@ package struct MetricsRepository: Sendable {
         return try await self.pool.read(Self.latestQuery, [id, ClockTolerance.latest(now: now)]).first.map(Self.metrics)
     }
 
+    /// The newest row of each of these devices that has one, by the device's number.
+    package func latest(deviceIDs: [Int], now: Date = Date()) async throws -> [Int: DeviceMetrics] {
+        let ids = deviceIDs.compactMap { Int32(exactly: $0) }
+        guard !ids.isEmpty else { return [:] }
+        let rows = try await self.pool.read(Self.latestOfManyQuery, [ids, ClockTolerance.latest(now: now)])
+        return Dictionary(try rows.map { try Self.metrics($0) }.map { ($0.deviceID, $0) }) { first, _ in first }
+    }
+
     /// Rows with `from` <= timestamp < `to`, ascending, at most `limit`; `truncated` when there were more.
     package func raw(
         deviceID: Int,
@@ -31,6 +39,14 @@ package struct MetricsRepository: Sendable {
 
     static let latestQuery = """
         SELECT \(Self.columns) FROM metrics WHERE device_id = $1 AND timestamp <= $2 ORDER BY timestamp DESC LIMIT 1
+        """
+
+    /// One look into the index a device, the newest partition first.
+    static let latestOfManyQuery = """
+        SELECT latest.* FROM unnest($1::int4[]) AS wanted (id) CROSS JOIN LATERAL (
+            SELECT \(Self.columns) FROM metrics
+            WHERE device_id = wanted.id AND timestamp <= $2 ORDER BY timestamp DESC LIMIT 1
+        ) latest
         """
 
     static let rawQuery = """

@@ -1,6 +1,7 @@
 import Bcrypt
 import Foundation
 import Logging
+import NMSClient
 import NMSCore
 import NMSQueue
 import NMSRuntime
@@ -173,7 +174,7 @@ struct Instance: Service {
             self.logger.info("migration applied", metadata: ["version": "\(migration.version)"])
         }
         guard let key = MasterKey(bytes: secrets.masterKey.exposed) else {
-            throw CommandError("the master key must have \(MasterKey.length) bytes", status: ErrorReport.configuration)
+            throw CommandError("the master key must have \(MasterKey.length) bytes", status: ExitStatus.configuration)
         }
         let cipher = CredentialCipher(key: key)
         try await MasterKeyCheck.verifyOrStore(pool, cipher: cipher)

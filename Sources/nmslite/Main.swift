@@ -30,6 +30,9 @@ enum Main {
                 environment: ProcessInfo.processInfo.environment
             )
             try await configured.run(loaded.configuration, warnings: loaded.warnings)
+        } catch let code as ExitCode {
+            // The command has said all there is to say.
+            Foundation.exit(code.rawValue)
         } catch {
             ErrorReport(error).printAndExit()
         }

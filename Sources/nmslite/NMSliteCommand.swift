@@ -6,7 +6,7 @@ import NMSRuntime
 struct NMSliteCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "nmslite",
-        abstract: "Monitors Windows machines from Linux, without agents, over WinRM.",
+        abstract: "Monitors Windows machines from Linux, without agents, over WinRM and WMI.",
         discussion: """
             Started with no configuration it keeps everything in one data directory, with a PostgreSQL and a NATS of its \
             own, and serves https on port 8443. The first user is admin; the password stands in the data directory's \
@@ -15,7 +15,9 @@ struct NMSliteCommand: ParsableCommand {
             \(ConfigurationKey.helpText())
             """,
         subcommands: [
-            ServeCommand.self, MigrateCommand.self, UserCommand.self, DiscoverCommand.self, VersionCommand.self,
+            ServeCommand.self, MigrateCommand.self, UserCommand.self, LoginCommand.self, LogoutCommand.self,
+            DevicesCommand.self, CredentialsCommand.self, MetricsCommand.self, TopCommand.self, DoctorCommand.self,
+            DiscoverCommand.self, EventsCommand.self, VersionCommand.self,
         ],
         defaultSubcommand: ServeCommand.self
     )

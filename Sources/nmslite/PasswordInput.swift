@@ -1,12 +1,13 @@
 import Foundation
+import NMSClient
 import NMSCore
 
 /// Reads passwords from people and from pipes; never from arguments.
 enum PasswordInput {
     /// Asks twice on a terminal; one line of standard input otherwise.
-    static func readNew() throws -> Secret {
+    static func readNew(_ prompt: String = "New password: ") throws -> Secret {
         guard isatty(STDIN_FILENO) == 1 else { return try self.checked(readLine(strippingNewline: true)) }
-        let first = try self.checked(self.prompt("New password: "))
+        let first = try self.checked(self.prompt(prompt))
         guard self.prompt("Again: ") == first.exposed else { throw CommandError("the two passwords differ") }
         return first
     }
@@ -15,6 +16,13 @@ enum PasswordInput {
     static func readExisting(of user: String) throws -> Secret {
         guard isatty(STDIN_FILENO) == 1 else { return try self.checked(readLine(strippingNewline: true)) }
         return try self.checked(self.prompt("Password of \(user): "))
+    }
+
+    /// Asks on a terminal; without one nobody confirms anything.
+    static func confirms(_ question: String) -> Bool {
+        guard isatty(STDIN_FILENO) == 1 else { return false }
+        FileHandle.standardError.write(Data(question.utf8))
+        return readLine()?.trimmingCharacters(in: .whitespaces).lowercased() == "yes"
     }
 
     private static func checked(_ text: String?) throws -> Secret {

@@ -2,6 +2,7 @@ import ArgumentParser
 import Bcrypt
 import Foundation
 import Logging
+import NMSClient
 import NMSCore
 import NMSRuntime
 import NMSStorage

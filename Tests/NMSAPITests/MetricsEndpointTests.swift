@@ -38,6 +38,26 @@ import Testing
         }
     }
 
+    @Test func listsHaveTheLatestRowsWhenTheyAreAskedFor() async throws {
+        try await Harness.with { harness, api in
+            let api = try await api.signedIn(as: "viewer")
+            let devices = harness.dependencies.devices
+            let measured = try await devices.create(NewDevice(ip: required(IPAddress("192.0.2.1")))).id
+            _ = try await devices.create(NewDevice(ip: required(IPAddress("192.0.2.2")))).id
+            try await harness.storeRow(deviceID: measured, at: self.time.addingTimeInterval(-60))
+            try await harness.storeRow(deviceID: measured, at: self.time)
+            let list = try await api.get("/devices?include=metrics&sort=id").data["devices"]
+            #expect(list[0]["metrics"] == (try await api.get("/devices/\(measured)/metrics").data))
+            #expect(list[0]["metrics"]["timestamp"] == .string("2025-12-03T10:05:00.000Z"))
+            #expect(list[1]["metrics"] == .null)
+            #expect(list[1].names.contains("metrics"))
+            // Only when asked for, and nothing else can be.
+            #expect(try await api.get("/devices").data["devices"][0].names.contains("metrics") == false)
+            #expect(try await api.get("/devices/\(measured)").data.names.contains("metrics") == false)
+            #expect(try await api.get("/devices?include=passwords").status == 400)
+        }
+    }
+
     @Test func whatIsNotKnownIsNull() async throws {
         try await Harness.with { harness, api in
             let api = try await api.signedIn()

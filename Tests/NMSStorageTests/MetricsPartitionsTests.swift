@@ -162,6 +162,10 @@ import Testing
             #expect(try await metrics.latest(deviceID: device)?.cpu.usagePercent == 4.25)
             #expect(try await metrics.latest(deviceID: device)?.timestamp == start.addingTimeInterval(4))
             #expect(try await metrics.latest(deviceID: device)?.memory.usagePercent == nil)
+            let latest = try await metrics.latest(deviceIDs: [device, other, 99, device])
+            #expect(latest.mapValues(\.cpu.usagePercent) == [device: 4.25, other: 99])
+            #expect(latest[device] == (try await metrics.latest(deviceID: device)))
+            #expect(try await metrics.latest(deviceIDs: []).isEmpty)
             func history(_ from: Double, _ to: Double, limit: Int) async throws -> ([Double?], Bool) {
                 let (rows, truncated) = try await metrics.raw(
                     deviceID: device,

@@ -2,14 +2,20 @@ internal import NMSCore
 internal import NMSStorage
 internal import struct Foundation.Date
 
-/// `/devices…`, metrics excepted.
+/// `/devices…`, the metrics of one device excepted.
 struct DeviceController: Sendable {
     let devices: DeviceService
+    let metrics: MetricsService
 
     @Sendable func list(_ call: Call<DeviceListQuery, NoBody>) async throws -> DeviceListBody {
         let page = try await self.devices.list(call.query.filter)
+        var bodies = page.items.map(DeviceBody.init)
+        if call.query.include == .metrics {
+            let latest = try await self.metrics.latest(deviceIDs: page.items.map(\.id))
+            for index in bodies.indices { bodies[index].metrics = .some(latest[bodies[index].id]) }
+        }
         return DeviceListBody(
-            devices: page.items.map(DeviceBody.init),
+            devices: bodies,
             total: page.total,
             limit: page.limit,
             offset: page.offset
@@ -64,7 +70,11 @@ struct DeviceController: Sendable {
 
 /// The query of `GET /devices`.
 struct DeviceListQuery: RequestQuery {
+    /// What comes with each device.
+    enum Include: String, CaseIterable { case metrics }
+
     let filter: DeviceFilter
+    let include: Include?
 
     init(_ query: inout QueryReader) throws(ServiceError) {
         var filter = DeviceFilter()
@@ -73,25 +83,31 @@ struct DeviceListQuery: RequestQuery {
         (filter.sort, filter.descending) = query.sort(by: DeviceFilter.SortField.self, default: .id)
         (filter.limit, filter.offset) = query.page()
         self.filter = filter
+        self.include = query.choice("include", Include.self, "With the latest metrics of each device.")
     }
 }
 
 /// A device as clients see it.
 struct DeviceBody: ResponseBody {
-    static let schema = JSONSchema.object([
-        "id": .id,
-        "ip": JSONSchema.ip.described("In canonical form (RFC 5952)."),
-        "hostname": JSONSchema.string(length: 0...255).orNull.described("Polls set it."),
-        "os": JSONSchema.string(length: 0...255).orNull.described("Polls set it."),
-        "status": .choice(DeviceStatus.self),
-        "polling_interval": JSONSchema.integer(Device.pollingIntervalRange).described("In seconds."),
-        "last_seen": JSONSchema.time.orNull.described("The last good poll."),
-        "last_error": JSONSchema.named("DeviceError", DeviceError.schema).orNull,
-        "credential_ids": JSONSchema.array(of: .id, unique: true)
-            .described("In the order in which they are tried; empty unless provisioned."),
-        "created_at": .time,
-        "updated_at": .time,
-    ])
+    static let schema = JSONSchema.object(
+        [
+            "id": .id,
+            "ip": JSONSchema.ip.described("In canonical form (RFC 5952)."),
+            "hostname": JSONSchema.string(length: 0...255).orNull.described("Polls set it."),
+            "os": JSONSchema.string(length: 0...255).orNull.described("Polls set it."),
+            "status": .choice(DeviceStatus.self),
+            "polling_interval": JSONSchema.integer(Device.pollingIntervalRange).described("In seconds."),
+            "last_seen": JSONSchema.time.orNull.described("The last good poll."),
+            "last_error": JSONSchema.named("DeviceError", DeviceError.schema).orNull,
+            "credential_ids": JSONSchema.array(of: .id, unique: true)
+                .described("In the order in which they are tried; empty unless provisioned."),
+            "created_at": .time,
+            "updated_at": .time,
+            "metrics": JSONSchema.reference(to: DeviceMetrics.self).orNull
+                .described("Only in lists with `include=metrics`; null before the first good poll."),
+        ],
+        optional: ["metrics"]
+    )
 
     static let example: JSONValue = [
         "id": 1, "ip": "192.168.1.10", "hostname": "WIN-SRV01", "os": "Microsoft Windows Server 2022 Standard",
@@ -110,6 +126,7 @@ struct DeviceBody: ResponseBody {
     let credentialIDs: [Int]
     let createdAt: Date
     let updatedAt: Date
+    @WhenAsked var metrics: DeviceMetrics??
 
     init(_ device: Device) {
         self.id = device.id
@@ -123,10 +140,11 @@ struct DeviceBody: ResponseBody {
         self.credentialIDs = device.credentialIDs
         self.createdAt = device.createdAt
         self.updatedAt = device.updatedAt
+        self._metrics = WhenAsked(wrappedValue: nil)
     }
 
     enum CodingKeys: String, CodingKey {
-        case id, ip, hostname, os, status
+        case id, ip, hostname, os, status, metrics
         case pollingInterval = "polling_interval"
         case lastSeen = "last_seen"
         case lastError = "last_error"

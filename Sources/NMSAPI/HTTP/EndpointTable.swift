@@ -14,7 +14,7 @@ struct EndpointTable: Sendable {
     init(services: APIServices) {
         var endpoints = Self.auth(AuthController(auth: services.auth))
         endpoints += Self.credentials(CredentialController(credentials: services.credentials))
-        endpoints += Self.devices(DeviceController(devices: services.devices))
+        endpoints += Self.devices(DeviceController(devices: services.devices, metrics: services.metrics))
         endpoints += Self.diagnosis(DiagnosisController(diagnosis: services.diagnosis))
         endpoints += Self.discoveries(DiscoveryController(discoveries: services.discoveries))
         endpoints += Self.metrics(MetricsController(metrics: services.metrics))

@@ -125,3 +125,19 @@ struct OrNull<Value: Encodable & Sendable>: Encodable, Sendable {
         if let value = self.wrappedValue { try container.encode(value) } else { try container.encodeNil() }
     }
 }
+
+/// A field that an answer has only when it was asked for: outer nil leaves it out, inner nil is `null`.
+@propertyWrapper
+struct WhenAsked<Value: Encodable & Sendable>: Encodable, Sendable {
+    var wrappedValue: Value??
+
+    init(wrappedValue: Value??) { self.wrappedValue = wrappedValue }
+}
+
+extension KeyedEncodingContainer {
+    /// Synthesised encoders call this one for such fields.
+    mutating func encode<Value>(_ field: WhenAsked<Value>, forKey key: Key) throws {
+        guard let value = field.wrappedValue else { return }
+        if let value { try self.encode(value, forKey: key) } else { try self.encodeNil(forKey: key) }
+    }
+}

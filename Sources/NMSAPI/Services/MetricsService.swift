@@ -101,6 +101,11 @@ package final class MetricsService: Sendable {
         throw ServiceError(.notFound, "Device \(deviceID) has no metrics yet")
     }
 
+    /// The newest row of each of these devices that has one.
+    func latest(deviceIDs: [Int]) async throws -> [Int: DeviceMetrics] {
+        try await self.metrics.latest(deviceIDs: deviceIDs)
+    }
+
     func history(deviceID: Int, _ request: HistoryRequest) async throws -> MetricsHistory {
         let history = try await self.history(deviceID, request)
         // A row proves its device: rows go when it goes.

@@ -1,15 +1,15 @@
-import Foundation
+internal import Foundation
 
 /// Where a server's API is.
-struct ServerAddress: Equatable {
-    let isTLS: Bool
-    let host: String
-    let port: Int
+package struct ServerAddress: Equatable, Sendable {
+    package let isTLS: Bool
+    package let host: String
+    package let port: Int
 
     /// Addresses at which plain HTTP stays on this machine.
     private static let loopback: Set<String> = ["localhost", "127.0.0.1", "::1"]
 
-    init(host: String, port: Int, isTLS: Bool = true) {
+    package init(host: String, port: Int, isTLS: Bool = true) {
         self.isTLS = isTLS
         self.host = host
         self.port = port
@@ -17,10 +17,10 @@ struct ServerAddress: Equatable {
 
     /// Reads `https://host[:port]`; passwords never travel in the clear to another machine.
     /// - Throws: ``CommandError``.
-    init(_ text: String) throws {
+    package init(_ text: String) throws {
         let wrong = CommandError(
             "--server must be a URL such as https://nms.example.com:8443, not \(text)",
-            status: ErrorReport.usage
+            status: ExitStatus.usage
         )
         guard let url = URLComponents(string: text), let host = url.host, !host.isEmpty, url.user == nil,
             url.password == nil, ["", "/"].contains(url.path), url.query == nil, url.fragment == nil
@@ -32,7 +32,7 @@ struct ServerAddress: Equatable {
             guard Self.loopback.contains(name) else {
                 throw CommandError(
                     "--server \(text) would send the password in the clear; use https, or http on this machine alone",
-                    status: ErrorReport.usage
+                    status: ExitStatus.usage
                 )
             }
             self.init(host: name, port: url.port ?? 80, isTLS: false)
@@ -42,10 +42,10 @@ struct ServerAddress: Equatable {
     }
 
     /// Whether it is this machine by name.
-    var isLocal: Bool { Self.loopback.contains(self.host) }
+    package var isLocal: Bool { Self.loopback.contains(self.host) }
 
     private var bracketedHost: String { self.host.contains(":") ? "[\(self.host)]" : self.host }
     /// The header `Host`.
-    var authority: String { "\(self.bracketedHost):\(self.port)" }
-    var url: String { "\(self.isTLS ? "https" : "http")://\(self.authority)" }
+    package var authority: String { "\(self.bracketedHost):\(self.port)" }
+    package var url: String { "\(self.isTLS ? "https" : "http")://\(self.authority)" }
 }

@@ -1,16 +1,16 @@
-import Foundation
-import NIOCore
-import NIOHTTP1
-import NIOPosix
-import NIOSSL
+package import Foundation
+internal import NIOCore
+package import NIOHTTP1
+internal import NIOPosix
+internal import NIOSSL
 
-struct HTTPAnswer: Sendable {
-    var status: Int
-    var body: [UInt8]
+package struct HTTPAnswer: Sendable {
+    package var status: Int
+    package var body: [UInt8]
 }
 
 /// Sends requests to one server, each on a connection of its own.
-final class HTTPRequester: Sendable {
+package final class HTTPRequester: Sendable {
     static let connectTimeout = TimeAmount.seconds(10)
     /// From the request to the last byte of its answer.
     static let answerTimeout = TimeAmount.seconds(60)
@@ -21,14 +21,18 @@ final class HTTPRequester: Sendable {
     private let context: NIOSSLContext?
 
     /// - Throws: ``CommandError`` for a file of authorities that can't be read.
-    init(_ address: ServerAddress, trust: ServerTrust) throws {
+    package init(_ address: ServerAddress, trust: ServerTrust) throws {
         self.address = address
         self.trust = trust
         self.context = address.isTLS ? try trust.context() : nil
     }
 
+    /// Speaks with the server without telling it anything.
+    /// - Throws: ``CommandError``.
+    package func greet() async throws { _ = try await self.send(.GET, "/health") }
+
     /// - Throws: ``CommandError`` that says what to do.
-    func send(
+    package func send(
         _ method: HTTPMethod,
         _ path: String,
         headers: [(String, String)] = [],
@@ -71,15 +75,27 @@ final class HTTPRequester: Sendable {
             return CommandError(
                 "the certificate of \(place) is not trusted, or nothing there speaks TLS; give --fingerprint sha256:… as "
                     + "the server logs it at its start, or --ca-file with its authority",
-                status: ErrorReport.untrusted
+                status: ExitStatus.untrusted
             )
         case ChannelError.connectTimeout, HTTPTimeout.elapsed:
-            return CommandError("\(place) does not answer in time", status: ErrorReport.unavailable)
+            return CommandError("\(place) does not answer in time", status: ExitStatus.unavailable)
         default:
             return CommandError(
-                "\(place) can't be reached: \(error); is it running, and is --server right?",
-                status: ErrorReport.unavailable
+                "\(place) can't be reached: \(Self.reason(error)); is it running, and is --server right?",
+                status: ExitStatus.unavailable
             )
+        }
+    }
+
+    /// In the words of the operating system where it is its refusal.
+    private static func reason(_ error: any Error) -> String {
+        switch error {
+        case let error as NIOConnectionError:
+            if let last = error.connectionErrors.last { return self.reason(last.error) }
+            return "\(error.host) is not a name that can be resolved"
+        case let error as IOError: return String(cString: strerror(error.errnoCode))
+        case HTTPTimeout.closed: return "the connection was closed"
+        default: return "\(error)"
         }
     }
 }

@@ -1,12 +1,12 @@
-import Foundation
-import NIOCore
-import NIOSSL
-import NMSRuntime
-import SwiftASN1
-import X509
+internal import Foundation
+internal import NIOCore
+internal import NIOSSL
+internal import NMSRuntime
+internal import SwiftASN1
+internal import X509
 
 /// How a client knows that it speaks with the right server. There is no way to not know.
-enum ServerTrust: Equatable {
+package enum ServerTrust: Equatable, Sendable {
     /// A chain to an authority of the system's, and a certificate that names the server.
     case system
     /// A chain to an authority of this PEM file, and a certificate that names the server.
@@ -18,13 +18,13 @@ enum ServerTrust: Equatable {
 
     /// Reads `sha256:…`, with or without colons, in any case.
     /// - Throws: ``CommandError``.
-    static func fingerprint(from text: String) throws -> ServerTrust {
+    package static func fingerprint(from text: String) throws -> ServerTrust {
         let name = "sha256:"
         let hex = text.lowercased().hasPrefix(name) ? text.dropFirst(name.count).filter { $0 != ":" } : ""
         guard hex.count == Self.digits, hex.allSatisfy({ $0.isASCII && $0.isHexDigit }) else {
             throw CommandError(
                 "--fingerprint must be sha256: and \(Self.digits) hexadecimal digits, as the server logs at its start",
-                status: ErrorReport.usage
+                status: ExitStatus.usage
             )
         }
         let pairs = stride(from: 0, to: Self.digits, by: 2).map { offset in
@@ -37,9 +37,9 @@ enum ServerTrust: Equatable {
     /// What a file of certificates stands for: authorities, or a server that vouches for itself alone. Chains can't end
     /// in such a certificate, so it is that one and no other.
     /// - Throws: ``CommandError``.
-    static func authorities(inFile file: String) throws -> ServerTrust {
+    package static func authorities(inFile file: String) throws -> ServerTrust {
         guard let certificates = try? NIOSSLCertificate.fromPEMFile(file), !certificates.isEmpty else {
-            throw CommandError("--ca-file \(file) can't be read as PEM certificates", status: ErrorReport.usage)
+            throw CommandError("--ca-file \(file) can't be read as PEM certificates", status: ExitStatus.usage)
         }
         guard certificates.count == 1, let bytes = try? certificates[0].toDERBytes(),
             let certificate = try? Certificate(derEncoded: bytes), certificate.issuer == certificate.subject,
@@ -49,7 +49,7 @@ enum ServerTrust: Equatable {
     }
 
     /// The certificate of a server on this machine, if its file can be read; that one and no other.
-    static func local(certificateFile: String) -> ServerTrust? {
+    package static func local(certificateFile: String) -> ServerTrust? {
         guard let certificate = try? NIOSSLCertificate.fromPEMFile(certificateFile).first,
             let bytes = try? certificate.toDERBytes()
         else { return nil }
@@ -64,7 +64,7 @@ enum ServerTrust: Equatable {
             do {
                 configuration.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(file))
             } catch {
-                throw CommandError("--ca-file \(file) can't be read as PEM certificates", status: ErrorReport.usage)
+                throw CommandError("--ca-file \(file) can't be read as PEM certificates", status: ExitStatus.usage)
             }
         }
         return try NIOSSLContext(configuration: configuration)

@@ -1,16 +1,16 @@
-import Foundation
-import Synchronization
+internal import Foundation
+internal import Synchronization
 
 /// How far a discovery is, as the server says.
-struct DiscoveryState: Equatable {
-    var status: String
-    var scanned: Int
-    var total: Int
-    var found: Int
-    var rate: Double?
-    var etaSeconds: Double?
+package struct DiscoveryState: Equatable, Sendable {
+    package var status: String
+    package var scanned: Int
+    package var total: Int
+    package var found: Int
+    package var rate: Double?
+    package var etaSeconds: Double?
 
-    init(_ document: JSONDocument) {
+    package init(_ document: JSONDocument) {
         self.status = document["status"] as? String ?? "unknown"
         self.scanned = document["scanned"] as? Int ?? 0
         self.total = document["total"] as? Int ?? 0
@@ -19,11 +19,11 @@ struct DiscoveryState: Equatable {
         self.etaSeconds = document["eta_seconds"] as? Double
     }
 
-    var isFinished: Bool { ["completed", "cancelled", "failed"].contains(self.status) }
-    var percent: Int { self.total > 0 ? min(100, self.scanned * 100 / self.total) : 0 }
+    package var isFinished: Bool { ["completed", "cancelled", "failed"].contains(self.status) }
+    package var percent: Int { self.total > 0 ? min(100, self.scanned * 100 / self.total) : 0 }
 
     /// Such as `45% 115/254, 3 found, 96/s, 2 s to go`.
-    var line: String {
+    package var line: String {
         var parts = ["\(self.percent)% \(self.scanned)/\(self.total)", "\(self.found) found"]
         if self.status == "queued" { parts.append("queued") }
         if let rate, rate > 0, !self.isFinished { parts.append("\(Int(rate.rounded()))/s") }
@@ -32,7 +32,7 @@ struct DiscoveryState: Equatable {
     }
 
     /// `[######----] 45% …` of at most `width` columns.
-    func bar(width: Int) -> String {
+    package func bar(width: Int) -> String {
         let cells = max(0, min(30, width - self.line.count - 4))
         guard cells >= 5 else { return String(self.line.prefix(width)) }
         let full = cells * self.percent / 100
@@ -42,15 +42,15 @@ struct DiscoveryState: Equatable {
 }
 
 /// Shows progress: a bar that is drawn over on a terminal, else a line for every tenth.
-final class ProgressDisplay: Sendable {
+package final class ProgressDisplay: Sendable {
     private static let tenth = 10
 
     private let terminal: Terminal
     private let shown = Mutex<(tenth: Int, isDrawn: Bool)>((-1, false))
 
-    init(_ terminal: Terminal) { self.terminal = terminal }
+    package init(_ terminal: Terminal) { self.terminal = terminal }
 
-    func show(_ state: DiscoveryState) {
+    package func show(_ state: DiscoveryState) {
         self.shown.withLock { shown in
             if self.terminal.isInteractive {
                 self.terminal.write("\r\u{1B}[K" + state.bar(width: self.terminal.width - 1))
@@ -64,7 +64,7 @@ final class ProgressDisplay: Sendable {
         }
     }
 
-    func end() {
+    package func end() {
         self.shown.withLock { shown in
             if shown.isDrawn { self.terminal.write("\n") }
             shown.isDrawn = false
@@ -73,13 +73,13 @@ final class ProgressDisplay: Sendable {
 }
 
 /// What a discovery found, as a table.
-struct DiscoveryReport {
+package struct DiscoveryReport {
     private static let headings = ["ADDRESS", "NAME", "OS", "DEVICE", "STATUS", "CREDENTIAL"]
 
     private let rows: [[String]]
     private let summary: [String]
 
-    init(_ document: JSONDocument) {
+    package init(_ document: JSONDocument) {
         let devices = document["devices"] as? [JSONDocument] ?? []
         self.rows = devices.map { device in
             let id = (device["device_id"] as? Int).map { id in
@@ -88,29 +88,24 @@ struct DiscoveryReport {
             return [
                 device["ip"] as? String, device["hostname"] as? String, device["os"] as? String, id,
                 device["status"] as? String, (device["credential_id"] as? Int).map(String.init),
-            ].map { Self.printable($0 ?? "-") }
+            ].map { $0 ?? "-" }
         }
         var summary = [Self.counts(document)]
         for error in document["errors"] as? [JSONDocument] ?? [] {
             let hosts = error["hosts"] as? Int ?? 0
             let credential = (error["credential_id"] as? Int).map { "credential \($0)" } ?? "a credential"
             let text = error["message"] as? String ?? error["code"] as? String ?? ""
-            summary.append(Self.printable("\(credential) did not open \(hosts) hosts: \(text)"))
+            summary.append(PrintableText.of("\(credential) did not open \(hosts) hosts: \(text)"))
         }
         self.summary = summary
     }
 
-    func text(_ terminal: Terminal) -> String {
-        let widths = Self.headings.indices.map { column in
-            ([Self.headings] + self.rows).map { $0[column].count }.max() ?? 0
-        }
-        func line(_ cells: [String]) -> String {
-            let padded = zip(cells, widths).map { cell, width in
-                cell + String(repeating: " ", count: width - cell.count)
-            }
-            return String(padded.joined(separator: "  ").reversed().drop { $0 == " " }.reversed())
-        }
-        var lines = self.rows.isEmpty ? [] : [terminal.bold(line(Self.headings))] + self.rows.map(line) + [""]
+    package func text(_ terminal: Terminal) -> String {
+        let table = TextTable(
+            columns: Self.headings.map { TextColumn($0) },
+            rows: self.rows.map { $0.map { TextCell($0) } }
+        )
+        var lines = self.rows.isEmpty ? [] : table.lines(terminal.style, width: terminal.tableWidth) + [""]
         lines += self.summary
         return lines.joined(separator: "\n")
     }
@@ -124,19 +119,5 @@ struct DiscoveryReport {
         let rest = others.isEmpty ? "" : "; " + others.joined(separator: ", ")
         return "\(state.status): \(state.scanned) of \(state.total) addresses, \(state.found) Windows machines, "
             + "\(new) of them new\(rest)"
-    }
-
-    /// Hosts choose their names: nothing of theirs may steer a terminal.
-    private static func printable(_ text: String) -> String {
-        String(
-            String.UnicodeScalarView(
-                text.unicodeScalars.filter { scalar in
-                    switch scalar.properties.generalCategory {
-                    case .control, .format, .surrogate, .privateUse, .lineSeparator, .paragraphSeparator: false
-                    default: true
-                    }
-                }
-            )
-        )
     }
 }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import NMSClient
 import NMSCore
 import NMSRuntime
 import UnixSignals
@@ -50,9 +51,9 @@ struct DiscoverCommand: ConfiguredCommand {
             try await discovery.watch(cancellingOn: signals)
             let document = try await discovery.document()
             if self.json {
-                try Self.print(document)
+                try Output.json(document)
             } else {
-                Swift.print(DiscoveryReport(document).text(Terminal.standardOutput))
+                Output.line(DiscoveryReport(document).text(Terminal.standardOutput))
             }
             try Self.judge(document)
         }
@@ -60,7 +61,7 @@ struct DiscoverCommand: ConfiguredCommand {
 
     private func start(_ client: APIClient) async throws -> Int {
         var body: JSONDocument = ["subnet": self.subnet]
-        let ids = try await self.credentialIDs(client)
+        let ids = try await client.credentialIDs(self.credentials)
         if !ids.isEmpty { body["credential_ids"] = ids }
         if !self.exclude.isEmpty { body["exclude"] = self.exclude }
         if !self.ports.isEmpty { body["ports"] = self.ports }
@@ -73,43 +74,10 @@ struct DiscoverCommand: ConfiguredCommand {
         return id
     }
 
-    /// Names compare without case, as on the server.
-    private func credentialIDs(_ client: APIClient) async throws -> [Int] {
-        guard !self.credentials.isEmpty else { return [] }
-        var known: [String: Int] = [:]
-        var numbers: Set<Int> = []
-        let page = 1000
-        for offset in stride(from: 0, to: Int.max, by: page) {
-            let data = try await client.get("/credentials?limit=\(page)&offset=\(offset)")
-            let list = try APIClient.object(data)["credentials"] as? [JSONDocument] ?? []
-            for credential in list {
-                guard let id = credential["id"] as? Int, let name = credential["name"] as? String else { continue }
-                known[name.lowercased()] = id
-                numbers.insert(id)
-            }
-            if list.count < page { break }
-        }
-        return try self.credentials.map { name in
-            if let id = known[name.lowercased()] { return id }
-            if let id = Int(name), numbers.contains(id) { return id }
-            throw CommandError(
-                "the server has no credential \(name); it has \(known.keys.sorted().prefix(20).joined(separator: ", "))"
-            )
-        }
-    }
-
-    private static func print(_ document: JSONDocument) throws {
-        let data = try JSONSerialization.data(
-            withJSONObject: document,
-            options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        )
-        Swift.print(String(decoding: data, as: UTF8.self))
-    }
-
     private static func judge(_ document: JSONDocument) throws {
         switch document["status"] as? String {
         case "completed": return
-        case "cancelled": throw CommandError("the discovery was cancelled", status: ErrorReport.interrupted)
+        case "cancelled": throw CommandError("the discovery was cancelled", status: ExitStatus.interrupted)
         default:
             let reason = document["error"] as? String ?? "the server does not say why"
             throw CommandError("the discovery failed: \(reason)")
@@ -161,7 +129,7 @@ private struct RunningDiscovery {
                 lastAnswer = .now
                 self.progress.show(state)
                 if state.isFinished { return }
-            } catch let error as CommandError where error.status == ErrorReport.unavailable {
+            } catch let error as CommandError where error.status == ExitStatus.unavailable {
                 guard lastAnswer.duration(to: .now) < Self.patience else { throw error }
             }
             try await Task.sleep(for: Self.interval)
