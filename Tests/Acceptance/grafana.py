@@ -59,8 +59,7 @@ def statements():
                 yield name, panel, target["rawSql"], target["format"] == "time_series"
         for variable in dashboard["templating"]["list"]:
             if variable["type"] == "query":
-                query = variable["query"]
-                yield f"{path.stem}: ${variable['name']}", variable, query if isinstance(query, str) else query["rawSql"], False
+                yield f"{path.stem}: ${variable['name']}", variable, variable["query"], False
 
 
 def data_source():

@@ -55,21 +55,24 @@ class Populated:
         self.database.run(
             f"""
             INSERT INTO devices (
-                ip, hostname, status, polling_interval, last_seen, last_result_at, last_error_code, last_error_at,
-                last_error_message, consecutive_failures, created_at, updated_at
-            ) VALUES
-                ('192.0.2.1', 'WIN-01', 'monitoring', {INTERVAL}, '{self.end}', '{self.end}', NULL, NULL, NULL, 0, '{begin}', '{begin}'),
-                ('192.0.2.2', NULL, 'unreachable', {INTERVAL}, '{begin}', '{self.end}', 'timeout', '{self.end}', 'late', 9, '{begin}', '{begin}'),
-                ('192.0.2.3', 'O''Neill', 'monitoring', {INTERVAL}, '{self.end}', '{self.end}', 'counters_missing', '{self.end}', 'gone', 0, '{begin}', '{begin}'),
-                ('192.0.2.4', 'WIN-04', 'monitoring', {INTERVAL}, '{self.end}', '{self.end}', NULL, NULL, NULL, 0, '{begin}', '{begin}'),
-                ('192.0.2.5', NULL, 'provisioned', {INTERVAL}, NULL, NULL, NULL, NULL, NULL, 0, '{begin}', '{begin}'),
-                ('192.0.2.6', NULL, 'discovered', {INTERVAL}, NULL, NULL, NULL, NULL, NULL, 0, '{begin}', '{begin}')
+                ip, hostname, status, last_result_at, last_error_code, last_error_message, consecutive_failures,
+                polling_interval, last_error_at, last_seen, created_at, updated_at
+            )
+            SELECT given.*, {INTERVAL}, '{self.end}', '{self.end}', '{begin}', '{begin}' FROM (VALUES
+                ('192.0.2.1', 'WIN-01', 'monitoring', '{self.end}'::timestamptz, NULL, NULL, 0),
+                ('192.0.2.2', NULL, 'unreachable', '{self.end}', 'timeout', 'late', 9),
+                ('192.0.2.3', 'O''Neill', 'monitoring', '{self.end}', 'counters_missing', 'gone', 0),
+                ('192.0.2.4', 'WIN-04', 'monitoring', '{self.end}', NULL, NULL, 0),
+                ('192.0.2.5', NULL, 'provisioned', NULL, NULL, NULL, 0),
+                ('192.0.2.6', NULL, 'discovered', NULL, NULL, NULL, 0)
+            ) AS given
             """
         )
         until = (self.end - datetime.timedelta(minutes=5)).replace(minute=0, second=0)
         silent = " OR ".join(
             f"at >= '{self.end - first * HOUR}' AND at < '{self.end - last * HOUR}'" for first, last in SILENT
         )
+        reboot = self.end - REBOOT * HOUR
         for first, last in test_history.months(begin, self.end):
             table = f"metrics_y{first:%Y}m{first:%m}"
             self.database.run(
@@ -78,18 +81,22 @@ class Populated:
                 CREATE TABLE {table} (LIKE metrics INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
                 ALTER TABLE metrics ATTACH PARTITION {table} FOR VALUES FROM ('{first}') TO ('{last}');
                 INSERT INTO {table} (
-                    device_id, timestamp, cpu_usage_percent, memory_total_bytes, memory_used_bytes, memory_usage_percent,
-                    disk_total_bytes, disk_used_bytes, disk_usage_percent, net_bytes_sent_per_sec, net_bytes_recv_per_sec,
-                    net_utilization_percent, net_packets_sent, net_packets_recv, net_errors, net_dropped, process_count
+                    device_id, timestamp, cpu_usage_percent, memory_total_bytes, memory_used_bytes,
+                    memory_usage_percent, disk_total_bytes, disk_used_bytes, disk_usage_percent,
+                    net_bytes_sent_per_sec, net_bytes_recv_per_sec, net_utilization_percent, net_packets_sent,
+                    net_packets_recv, net_errors, net_dropped, process_count
                 )
-                SELECT device, at, CASE WHEN n % 7 > 0 THEN 10 * device + n % 10 END, 8 << 30, device << 30, 12.5 * device,
-                    1000000000, device * 100000000, 10 * device, 1000 * device, 2000 * device, device, up * 5, up * 10,
-                    up / 300, up / 150, 40 + n % 20
-                FROM generate_series(0, {DAYS * 86400 // INTERVAL} - 1) AS n CROSS JOIN generate_series(1, {DEVICES}) AS device
-                CROSS JOIN LATERAL (SELECT '{self.end}'::timestamptz - (n * {INTERVAL} + 7 * device) * INTERVAL '1 second' AS at) AS t
+                SELECT device, at, CASE WHEN n % 7 > 0 THEN 10 * device + n % 10 END, 8 << 30, device << 30,
+                    12.5 * device, 1000000000, device * 100000000, 10 * device, 1000 * device, 2000 * device, device,
+                    up * 5, up * 10, up / 300, up / 150, 40 + n % 20
+                FROM generate_series(0, {DAYS * 86400 // INTERVAL} - 1) AS n
+                CROSS JOIN generate_series(1, {DEVICES}) AS device
                 CROSS JOIN LATERAL (
-                    SELECT extract(epoch FROM at)::bigint - CASE WHEN at < '{self.end - REBOOT * HOUR}' THEN 1000000000
-                        ELSE extract(epoch FROM '{self.end - REBOOT * HOUR}'::timestamptz)::bigint END AS up
+                    SELECT '{self.end}'::timestamptz - (n * {INTERVAL} + 7 * device) * INTERVAL '1 second' AS at
+                ) AS polled
+                CROSS JOIN LATERAL (
+                    SELECT extract(epoch FROM at)::bigint - CASE WHEN at < '{reboot}' THEN 1000000000
+                        ELSE extract(epoch FROM '{reboot}'::timestamptz)::bigint END AS up
                 ) AS uptime
                 WHERE at >= '{first}' AND at < '{last}' AND NOT (device = 1 AND ({silent}))
                     AND NOT (device = 2 AND at > '{self.end - 3 * HOUR}')
@@ -100,10 +107,10 @@ class Populated:
         self.database.run(f"UPDATE metrics_hourly_state SET rolled_up_until = '{until}'; ANALYZE")
 
     def psql(self, script, user="nmslite_reader", check=True, arguments=()):
+        """As somebody who signs in; with the output as CSV."""
         command = ["psql", "-X", "-q", "--csv", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.server.port)]
-        done = subprocess.run(
-            [*command, "-U", user, "-d", "nmslite", *arguments], input=script, text=True, capture_output=True, timeout=60
-        )
+        command += ["-U", user, "-d", "nmslite", *arguments]
+        done = subprocess.run(command, input=script, text=True, capture_output=True, timeout=60)
         if check:
             assert done.returncode == 0, f"{done.stderr}\n{script}"
         return done
@@ -164,7 +171,7 @@ def test_dashboards_are_whole():
         assert all(titles) and len(titles) == len(set(titles)), f"{path.name}: a panel lacks a title of its own"
         for panel in panels:
             place = panel["gridPos"]
-            assert 0 <= place["x"] and place["x"] + place["w"] <= 24 and place["w"] > 0 and place["h"] > 0, panel["title"]
+            assert 0 <= place["x"] and place["x"] + place["w"] <= 24 and min(place["w"], place["h"]) > 0, panel["title"]
             assert panel["datasource"]["uid"] == source["uid"] and panel["targets"], panel["title"]
             assert all(target["datasource"]["uid"] == source["uid"] for target in panel["targets"]), panel["title"]
         for one, other in itertools.combinations(panels, 2):
@@ -177,8 +184,8 @@ def test_dashboards_are_whole():
     # The data source must not need more connections than the role may have.
     limit = int(re.search(r"CONNECTION LIMIT (\d+)", grafana.READER.read_text())[1])
     assert source["user"] == "nmslite_reader" and source["jsonData"]["maxOpenConns"] < limit
-    providers = yaml.safe_load((grafana.FOLDER / "provisioning" / "dashboards" / "nmslite.yaml").read_text())["providers"]
-    assert providers[0]["type"] == "file" and providers[0]["options"]["path"]
+    document = yaml.safe_load((grafana.FOLDER / "provisioning" / "dashboards" / "nmslite.yaml").read_text())
+    assert [provider["type"] for provider in document["providers"]] == ["file"]
 
 
 def test_macros_expand_as_in_grafana():
@@ -196,8 +203,8 @@ def test_macros_expand_as_in_grafana():
     assert expand("$__unixEpochTo() - $__unixEpochFrom()") == "1523556300 - 1523556000"
     assert expand("'$device' '${device}'", device="it's") == "'it''s' 'it''s'"
     for wrong in (
-        "$__timeFiltre(t)", "$__unixEpochFilter(t)", "$__range_s", "$host", "${device:raw}", "[[host]]", "$__timeFilter()",
-        "$__timeGroup(t)", "$__timeFilter(coalesce(t, u))", "$__timeGroup(t, '5m', NULL)",
+        "$__timeFiltre(t)", "$__unixEpochFilter(t)", "$__range_s", "$host", "${device:raw}", "[[host]]",
+        "$__timeFilter()", "$__timeGroup(t)", "$__timeFilter(coalesce(t, u))", "$__timeGroup(t, '5m', NULL)",
     ):  # fmt: skip
         with pytest.raises(ValueError):
             expand(f"SELECT {wrong} FROM t", device=1)
@@ -260,7 +267,7 @@ def relations(plan):
         yield from relations(part)
 
 
-@pytest.mark.parametrize("name", [name for name, (_, sql, _) in STATEMENTS.items() if re.search(r"metrics_hourly\b", sql)])
+@pytest.mark.parametrize("name", [name for name in STATEMENTS if re.search(r"metrics_hourly\b", STATEMENTS[name][1])])
 def test_long_ranges_are_read_from_hours(populated, name):
     panel, sql, _ = STATEMENTS[name]
     for length, is_long in ((HOUR, False), (720 * HOUR, True)):
@@ -307,7 +314,8 @@ def test_values_are_those_of_the_rows(populated):
             assert float(row["Average"]) == pytest.approx(float(other["Average"]), rel=1e-9)
         earlier = begin + 3 * HOUR
         database.run(
-            f"UPDATE metrics_hourly_state SET rolled_up_until = '{populated.until}', complete_from = '{begin + 12 * HOUR}'"
+            f"UPDATE metrics_hourly_state SET rolled_up_until = '{populated.until}', "
+            f"complete_from = '{begin + 12 * HOUR}'"
         )
         _, rows = populated.ask(grafana.expand(sql, begin, earlier, 60_000, device=1))
         assert len(rows) == 4, "a short range whose rows were dropped is not read from hours"
@@ -326,9 +334,9 @@ def test_counters_become_rates(populated, text):
         for column, rate in rates.items():
             values = [float(row[column]) for row in rows if row[column]]
             assert len(values) > 3 and all(value >= 0 for value in values)
-            # The hour before a silence ends with an earlier row than others.
+            # An hour with a silence at its end is too low.
             assert sorted(values)[len(values) // 2] == pytest.approx(rate, rel=0.01), name
-            assert max(values) < 2.1 * rate, name
+            assert max(values) == pytest.approx(rate, rel=0.25), name
 
 
 def test_fleet_and_gaps(populated):
@@ -410,7 +418,8 @@ def test_reader_is_limited_and_renewed(populated):
 
     assert show() == "10s,on,off,UTC,10,f,f,f,t"
     # An upgrade: what an older file granted is taken back, the password stays, partitions that came later can be read.
-    populated.psql("ALTER ROLE nmslite_reader PASSWORD 'kept'; GRANT SELECT ON users, devices TO nmslite_reader;", "postgres")
+    populated.database.run("ALTER ROLE nmslite_reader PASSWORD 'kept'")
+    populated.database.run("GRANT SELECT ON users, devices TO nmslite_reader")
     hashed = populated.database.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'nmslite_reader'")
     populated.grant()
     assert populated.database.value("SELECT rolpassword FROM pg_authid WHERE rolname = 'nmslite_reader'") == hashed

@@ -2,8 +2,8 @@
 --
 --     psql -h db.example -U postgres -d nmslite -f reader.sql
 --
--- As a superuser, or as the owner of NMSlite's tables if that role may create roles. It may be run again at any time, and
--- should be after an upgrade: what an older version of this file granted and this one does not is taken back. The
+-- As a superuser, or as the owner of NMSlite's tables if that role may create roles. It may be run again at any time,
+-- and should be after an upgrade: what an older version of this file granted and this one does not is taken back. The
 -- password is left alone; set it with \password nmslite_reader, which sends it hashed.
 
 \set ON_ERROR_STOP on
@@ -38,8 +38,8 @@ REVOKE ALL ON ALL TABLES IN SCHEMA public FROM nmslite_reader;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM nmslite_reader;
 GRANT USAGE ON SCHEMA public TO nmslite_reader;
 
--- Rows, of all months: a privilege on the partitioned table holds for partitions that come later too, as long as they are
--- read through it.
+-- Rows, of all months: a privilege on the partitioned table holds for partitions that come later too, as long as they
+-- are read through it.
 GRANT SELECT ON metrics, metrics_hourly, metrics_hourly_state TO nmslite_reader;
 
 -- Devices by column, so that a column that a later version adds is not seen before somebody decided so. Not the text of
