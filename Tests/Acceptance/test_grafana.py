@@ -73,7 +73,7 @@ class Populated:
             f"at >= '{self.end - first * HOUR}' AND at < '{self.end - last * HOUR}'" for first, last in SILENT
         )
         reboot = self.end - REBOOT * HOUR
-        for first, last in test_history.months(begin, self.end):
+        for first, last in test_history.months(begin.replace(second=0), self.end):
             table = f"metrics_y{first:%Y}m{first:%m}"
             self.database.run(
                 f"""
