@@ -350,17 +350,17 @@ def test_help_has_examples_and_shells_can_complete(fleet):
     assert finished.returncode == 0
 
 
-def test_the_demo_leaves_nothing_behind(tmp_path):
+def test_the_demo_leaves_nothing_behind(folder):
     """`make demo` as it stands, on a small fleet: rows within seconds, and no process or file afterwards."""
     finished = subprocess.run(
         [ROOT / "scripts" / "demo", "--once", "--hosts", "8", "--bin", BIN],
         capture_output=True, text=True, timeout=150, stdin=subprocess.DEVNULL,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        env={**os.environ, "TMPDIR": str(folder)},
     )  # fmt: skip
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "simulated" in finished.stdout and "8 Windows machines" in finished.stdout
     assert re.search(r"first measured row came \d+\.\d s after the start", finished.stdout)
     assert re.search(r"8 devices: .*monitoring", finished.stdout)
-    assert list(tmp_path.iterdir()) == []
-    left = subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True)
+    assert list(folder.iterdir()) == []
+    left = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True)
     assert left.stdout == ""
