@@ -13,12 +13,13 @@ SOAK_FLAGS ?= --minutes 30
 PYTHON := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo build test bench soak check format bootstrap clean
+.PHONY: help run demo build package test bench soak check format bootstrap clean
 
 help:
 	@echo "make run        build for release and serve on https port 8443 (ARGS=… passes flags)"
 	@echo "make demo       a simulated fleet, found, polled and shown; nothing is left behind (DEMO_FLAGS=…)"
 	@echo "make build      build for release: nmslite and winsim"
+	@echo "make package    a Debian package in .build/package"
 	@echo "make test       build once and run every test"
 	@echo "make bench      every benchmark, within half an hour: .build/bench/bench.md and bench.json"
 	@echo "make soak       the long runs: chaos of one and of three instances, and large fleets"
@@ -38,6 +39,10 @@ demo:
 build:
 	scripts/bootstrap --run
 	$(SWIFT) build $(SWIFT_FLAGS) -c release
+
+package:
+	scripts/bootstrap --run
+	scripts/package
 
 test:
 	scripts/bootstrap --test

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Glibc
 internal import Synchronization
 
 /// A terminal that is drawn over in place: an alternate screen, keys without echo. ``close()`` gives it back as it was.

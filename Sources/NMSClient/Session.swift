@@ -1,4 +1,6 @@
 package import Foundation
+internal import Glibc
+internal import NMSRuntime
 
 /// What `nmslite login` keeps: where the server is, how it is known, and the tokens of one session.
 package struct Session: Codable, Sendable, Equatable {
@@ -56,7 +58,6 @@ package struct SessionStore: Sendable {
     /// How long another command may take to renew the tokens.
     private static let patience: Duration = .seconds(20)
     private static let pause: Duration = .milliseconds(50)
-    private static let maximumBytes = 64 * 1024
 
     package init(file: String) { self.file = file }
 
@@ -74,45 +75,22 @@ package struct SessionStore: Sendable {
     /// - Returns: nil when nobody logged in.
     /// - Throws: ``CommandError`` when others can read it, or when it is no session.
     package func load() throws -> Session? {
-        let descriptor = open(self.file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)
-        guard descriptor >= 0 else {
-            if errno == ENOENT || errno == ENOTDIR { return nil }
-            throw CommandError("the session in \(self.file) can't be read: \(String(cString: strerror(errno)))")
+        let text: String?
+        do { text = try PrivateFile.read(self.file) } catch { throw CommandError("the session: \(error.description)") }
+        guard let text else { return nil }
+        guard let session = try? JSONDecoder().decode(Session.self, from: Data(text.utf8)) else {
+            throw CommandError("\(self.file) is no session of nmslite: remove it and log in again")
         }
-        let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-        var status = stat()
-        guard fstat(descriptor, &status) == 0, status.st_mode & 0o077 == 0, status.st_uid == geteuid() else {
-            throw CommandError(
-                "the session in \(self.file) can be read by others: end it (`nmslite logout` after chmod 600), log in anew"
-            )
-        }
-        guard let data = try? handle.read(upToCount: Self.maximumBytes),
-            let session = try? JSONDecoder().decode(Session.self, from: data)
-        else { throw CommandError("\(self.file) is no session of nmslite: remove it and log in again") }
         return session
     }
 
-    /// Replaces the file as a whole; whoever reads at this moment sees the old or the new.
+    /// Replaces the file as a whole: whoever reads at this moment sees the old or the new. Within ``withLock(_:)``.
     package func save(_ session: Session) throws {
-        let folder = (self.file as NSString).deletingLastPathComponent
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        do {
-            try FileManager.default.createDirectory(
-                atPath: folder,
-                withIntermediateDirectories: true,
-                attributes: [.posixPermissions: 0o700]
-            )
-            let temporary = self.file + ".\(getpid())"
-            unlink(temporary)
-            let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-            guard descriptor >= 0 else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
-            let handle = FileHandle(fileDescriptor: descriptor, closeOnDealloc: true)
-            try handle.write(contentsOf: try encoder.encode(session))
-            try handle.synchronize()
-            guard rename(temporary, self.file) == 0 else { throw POSIXError(POSIXErrorCode(rawValue: errno) ?? .EIO) }
-        } catch {
-            throw CommandError("the session can't be kept in \(self.file): \(error)")
+        let text = String(decoding: try encoder.encode(session), as: UTF8.self)
+        do { try PrivateFile.write(text + "\n", to: self.file) } catch {
+            throw CommandError("the session can't be kept: \(error.description)")
         }
     }
 
@@ -121,7 +99,15 @@ package struct SessionStore: Sendable {
     package func remove() -> Bool { unlink(self.file) == 0 }
 
     /// One command at a time renews tokens: a refresh token is good for one use, and a second one ends the session.
-    func withLock<Value>(_ body: () async throws -> Value) async throws -> Value {
+    package func withLock<Value>(_ body: () async throws -> Value) async throws -> Value {
+        let folder = (self.file as NSString).deletingLastPathComponent
+        do {
+            try FileManager.default.createDirectory(
+                atPath: folder,
+                withIntermediateDirectories: true,
+                attributes: [.posixPermissions: 0o700]
+            )
+        } catch { throw CommandError("\(folder), for the session, can't be made: \(error.localizedDescription)") }
         let descriptor = open(self.file + ".lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else {
             throw CommandError("\(self.file).lock can't be made: \(String(cString: strerror(errno)))")

@@ -1,4 +1,5 @@
 package import Foundation
+internal import Glibc
 
 /// Where output goes, and what may be done there.
 package struct Terminal: Sendable {

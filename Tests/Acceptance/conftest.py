@@ -1,8 +1,35 @@
+import ctypes
+import fcntl
+import os
 import re
+import socket
+import struct
 
 import pytest
 
+import processes
 from processes import ADMIN_PASSWORD, HOST_PASSWORD, WRONG_PASSWORD, Folder, Server, Winsim
+
+
+#: unshare(2), netdevice(7)
+CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS = 0x8914
+IFF_UP, IFF_RUNNING = 0x1, 0x40
+
+
+def pytest_configure(config):
+    """Tests that run beside others have loopback to themselves: addresses, ports and the kernel's counters.
+
+    Where that is not allowed, fleets of different workers at least have different addresses.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is None:
+        return
+    processes.use_networks_of(int(worker.removeprefix("gw")))
+    if ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0:
+        with socket.socket() as control:
+            request = struct.pack("16sh", b"lo", IFF_UP | IFF_RUNNING)
+            fcntl.ioctl(control, SIOCSIFFLAGS, request)
 
 
 def pytest_collection_modifyitems(items):

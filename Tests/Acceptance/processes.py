@@ -25,6 +25,12 @@ WRONG_PASSWORD = "Wr0ng-acceptance-k2Lm"
 _networks = itertools.count(1)
 
 
+def use_networks_of(worker):
+    """Fleets of several processes that test at the same time lie apart."""
+    global _networks
+    _networks = itertools.count(1 + 2000 * worker)
+
+
 def free_port():
     # On every address: the hosts of a fleet have ports of the ephemeral range on addresses of their own.
     with socket.socket() as probe:

@@ -131,12 +131,12 @@ import Testing
         tokens: TokenPair(accessToken: "a", refreshToken: "r", expiresAt: Date(timeIntervalSince1970: 1_800_000_000))
     )
 
-    @Test func aSessionIsForItsUserAlone() throws {
+    @Test func aSessionIsForItsUserAlone() async throws {
         let folder = try Self.folder()
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let store = SessionStore(file: folder + "/deep/er/session.json")
         #expect(try store.load() == nil)
-        try store.save(Self.session)
+        try await store.withLock { try store.save(Self.session) }
         #expect(try store.load() == Self.session)
         let mode = try FileManager.default.attributesOfItem(atPath: store.file)[.posixPermissions] as? Int
         #expect(mode == 0o600)

@@ -43,7 +43,8 @@ struct LoginCommand: ConfiguredCommand {
             tokens = try await APIClient.login(requester, username: options.user, password: try options.password())
         } catch let failure as APIFailure { throw failure.commandError }
         let session = Session(server: address.url, username: options.user, trust: trust, tokens: tokens)
-        try ClientOptions.sessions.save(session)
+        let store = ClientOptions.sessions
+        try await store.withLock { try store.save(session) }
         Output.line("signed in to \(address.url) as \(options.user)")
     }
 
