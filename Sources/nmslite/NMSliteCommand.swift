@@ -15,7 +15,8 @@ struct NMSliteCommand: ParsableCommand {
             \(ConfigurationKey.helpText())
             """,
         subcommands: [
-            ServeCommand.self, MigrateCommand.self, UserCommand.self, DiscoverCommand.self, VersionCommand.self,
+            ServeCommand.self, MigrateCommand.self, UserCommand.self, KeysCommand.self, DiscoverCommand.self,
+            VersionCommand.self,
         ],
         defaultSubcommand: ServeCommand.self
     )
