@@ -59,8 +59,11 @@ package final class MasterKeyRing: Sendable {
         self.logger = logger
     }
 
-    /// Makes a key known.
-    func add(_ key: MasterKey) { self.state.withLock { $0.keys[key.id] = key } }
+    /// As this one, with another key.
+    func adding(_ key: MasterKey) -> MasterKeyRing {
+        let keys = self.state.withLock { Array($0.keys.values) }
+        return MasterKeyRing(keys + [key], logger: self.logger, reload: self.reload)
+    }
 
     func key(_ id: String) -> MasterKey? {
         if let key = self.state.withLock({ $0.keys[id] }) { return key }

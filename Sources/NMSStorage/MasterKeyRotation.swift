@@ -93,7 +93,7 @@ package struct MasterKeyRotation: Sendable {
         audit: AuditContext,
         progress: (Progress) -> Void = { _ in }
     ) async throws -> Outcome {
-        cipher.ring.add(key)
+        let cipher = CredentialCipher(key: cipher.key, ring: cipher.ring.adding(key))
         var outcome = Outcome(ended: [], key: key.id, sealed: 0, unopened: [])
         try await self.makeCurrent(key, cipher, audit)
         while true {

@@ -25,7 +25,7 @@ struct KeysCommand: ParsableCommand {
                 """
         )
 
-        @Flag(help: "Print the outcome as one JSON object.")
+        @ArgumentParser.Flag(help: "Print the outcome as one JSON object.")
         var json = false
 
         func run(_ configuration: Configuration, warnings: [String]) async throws {
@@ -87,7 +87,7 @@ struct KeysCommand: ParsableCommand {
             discussion: "Changes nothing. The exit status is 1 when a key is missing or a password does not open."
         )
 
-        @Flag(help: "Print one JSON object.")
+        @ArgumentParser.Flag(help: "Print one JSON object.")
         var json = false
 
         func run(_ configuration: Configuration, warnings: [String]) async throws {

@@ -137,13 +137,13 @@ import Testing
         try await TestDatabase.with(.migrated) { database in
             let ids = try await Self.create(60, database)
             let credentials = CredentialRepository(pool: database.pool, cipher: Self.both)
-            let isOver = Mutex(false)
+            let isOver = Flag()
             let made = try await withThrowingTaskGroup(of: [(Int, String)].self) { group in
                 for writer in 0..<3 {
                     group.addTask {
                         var written: [(Int, String)] = []
                         var number = 0
-                        while !isOver.withLock({ $0 }) {
+                        while !isOver.isSet {
                             number += 1
                             let password = "w\(writer)-\(number)"
                             written.append(
@@ -164,7 +164,7 @@ import Testing
                     let outcome = try await Self.rotate(database, to: key, Self.both)
                     #expect(outcome.unopened.isEmpty && outcome.ended.count == 1)
                 }
-                isOver.withLock { $0 = true }
+                isOver.set()
                 return try await group.reduce(into: []) { $0.append($1) }
             }
             let status = try await MasterKeyStatus.read(database.pool, Self.both)
@@ -241,6 +241,14 @@ import Testing
             #expect(error?.sqlState == .foreignKeyViolation)
         }
     }
+}
+
+private final class Flag: Sendable {
+    private let value = Mutex(false)
+
+    var isSet: Bool { self.value.withLock { $0 } }
+
+    func set() { self.value.withLock { $0 = true } }
 }
 
 @Suite struct MasterKeyRingTests {
