@@ -182,6 +182,8 @@ let package = Package(
                 .embedInCode("Migrations/000004_discoveries.down.sql"),
                 .embedInCode("Migrations/000005_partition_leases.up.sql"),
                 .embedInCode("Migrations/000005_partition_leases.down.sql"),
+                .embedInCode("Migrations/000006_master_keys.up.sql"),
+                .embedInCode("Migrations/000006_master_keys.down.sql"),
             ]
         ),
         .target(

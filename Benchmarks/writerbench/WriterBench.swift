@@ -57,6 +57,7 @@ struct WriterBench: AsyncParsableCommand {
                 """,
                 [self.devices]
             )
+            try await pool.query("INSERT INTO master_keys (id, is_current) VALUES ('bench', TRUE)")
             try await pool.query(
                 """
                 INSERT INTO credentials (name, credential_type, username, encrypted_password)

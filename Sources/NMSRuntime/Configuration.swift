@@ -148,6 +148,8 @@ extension Configuration {
     package struct Encryption: Sendable, Equatable {
         /// 32 bytes as base64 or 64 hexadecimal digits. nil: generated, see ``Secrets``.
         package internal(set) var masterKey: Secret?
+        /// As above: the key that a rotation replaces it by. nil: generated with the embedded database.
+        package internal(set) var masterKeyNext: Secret?
     }
 
     /// Logging.

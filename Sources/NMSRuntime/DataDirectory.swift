@@ -40,6 +40,8 @@ package struct DataDirectory: Sendable, Equatable {
     package var secretsDirectory: String { self.path + "/secrets" }
     package var jwtSecretFile: String { self.secretsDirectory + "/jwt_secret" }
     package var masterKeyFile: String { self.secretsDirectory + "/master_key" }
+    /// Of the key that takes its place; there while the master key is rotated.
+    package var nextMasterKeyFile: String { self.secretsDirectory + "/master_key_next" }
     package var initialAdminPasswordFile: String { self.path + "/initial-admin-password" }
 
     // MARK: Creation

@@ -66,12 +66,22 @@ package enum PrivateFile {
         if code == 0, fchmod(descriptor, mode) != 0 { code = errno }
         if code == 0, fsync(descriptor) != 0 { code = errno }
         close(descriptor)
-        if code == 0, unsafe rename(temporary, path) != 0 { code = errno }
+        if code == 0, systemRename(temporary, path) != 0 { code = errno }
         guard code == 0 else {
             unlink(temporary)
             throw self.failure(path, "it cannot be written", code)
         }
-        // The name itself must survive a power failure too.
+        self.synchroniseDirectory(of: path)
+    }
+
+    /// Gives a file the name of another of the same directory, which it replaces.
+    static func rename(_ path: String, to other: String) throws(StartError) {
+        guard systemRename(path, other) == 0 else { throw self.failure(other, "it cannot be replaced", errno) }
+        self.synchroniseDirectory(of: other)
+    }
+
+    /// The name itself must survive a power failure too.
+    private static func synchroniseDirectory(of path: String) {
         let directory = open(String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]), O_RDONLY | O_CLOEXEC)
         if directory >= 0 {
             fsync(directory)
@@ -87,3 +97,6 @@ package enum PrivateFile {
         )
     }
 }
+
+// Outside the type, where the name is not shadowed by its member.
+private func systemRename(_ path: String, _ other: String) -> Int32 { unsafe rename(path, other) }

@@ -18,8 +18,8 @@ package struct SecretBytes: Sendable, Equatable, CustomStringConvertible, Custom
 package struct Secrets: Sendable {
     /// At least 32 bytes; signs access tokens with its UTF-8 bytes.
     package let jwtSecret: Secret
-    /// 32 bytes; encrypts stored credentials.
-    package let masterKey: SecretBytes
+    /// 32 bytes each; they encrypt stored credentials.
+    package let masterKeys: MasterKeySource.Keys
     /// Files that were made now; for a log line.
     package let generatedFiles: [String]
 
@@ -36,8 +36,10 @@ package struct Secrets: Sendable {
     ) throws(StartError) -> Secrets {
         var generated: [String] = []
         let isEmbedded = configuration.database.isEmbedded
-        var jwtSecret = configuration.auth.jwtSecret
-        if jwtSecret == nil {
+        let jwtSecret: Secret
+        if let configured = configuration.auth.jwtSecret {
+            jwtSecret = configured
+        } else {
             let path = directory.jwtSecretFile
             let text = try Self.stored(path, mayGenerate: isEmbedded, &generated, &generator)
             guard text.utf8.count >= Self.shortestJWTSecret else {
@@ -45,16 +47,11 @@ package struct Secrets: Sendable {
             }
             jwtSecret = Secret(text)
         }
-        let keyText: String
-        if let configured = configuration.encryption.masterKey {
-            keyText = configured.exposed
-        } else {
-            keyText = try Self.stored(directory.masterKeyFile, mayGenerate: isEmbedded, &generated, &generator)
+        if configuration.encryption.masterKey == nil {
+            _ = try Self.stored(directory.masterKeyFile, mayGenerate: isEmbedded, &generated, &generator)
         }
-        guard let jwtSecret, let masterKey = KeyText.bytes(of: keyText) else {
-            throw Self.damaged(directory.masterKeyFile, "it does not hold a key of 32 bytes")
-        }
-        return Secrets(jwtSecret: jwtSecret, masterKey: SecretBytes(masterKey), generatedFiles: generated)
+        let keys = try MasterKeySource(configuration, directory: directory).load()
+        return Secrets(jwtSecret: jwtSecret, masterKeys: keys, generatedFiles: generated)
     }
 
     /// As above, with the system's generator.

@@ -6,4 +6,5 @@ package enum AdvisoryLockKey: Int64, Sendable, CaseIterable {
     case schedulerLeader = 0x6E6D_736C_0004
     case historyRollUp = 0x6E6D_736C_0005
     case discoveries = 0x6E6D_736C_0006
+    case masterKeyRotation = 0x6E6D_736C_0007
 }

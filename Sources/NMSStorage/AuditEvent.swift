@@ -28,7 +28,7 @@ package struct AuditContext: Sendable, Equatable {
 /// Who did it, as he was at the time.
 package enum AuditActor: Sendable, Equatable {
     case user(id: Int, username: String, role: Role)
-    /// `nmslite user …`, by an account of the operating system.
+    /// `nmslite user …` or `keys …`, by an account of the operating system.
     case commandLine(account: String)
     /// NMSlite by itself, such as the lockout guard.
     case system
@@ -84,12 +84,17 @@ package enum AuditAction: String, Sendable, CaseIterable {
     case sessionReuseDetected = "session.reuse_detected"
     case discoveryStarted = "discovery.started"
     case discoveryCancelled = "discovery.cancelled"
+    /// From then on what is written is sealed with the next key.
+    case masterKeyRotationStarted = "master_key.rotation_started"
+    /// Nothing needs the keys before it any more.
+    case masterKeyRotated = "master_key.rotated"
 }
 
 /// What it was done to, by the name it had.
 package struct AuditTarget: Sendable, Equatable {
     package enum Kind: String, Sendable, CaseIterable {
         case device, credential, user, session, discovery
+        case masterKey = "master_key"
     }
 
     package var kind: Kind
@@ -117,6 +122,9 @@ package struct AuditTarget: Sendable, Equatable {
     package static func session(id: String, username: String?) -> AuditTarget {
         AuditTarget(kind: .session, id: id, name: username)
     }
+
+    /// - Parameter id: of the key that is rotated to; it says nothing about the key's bytes.
+    package static func masterKey(id: String) -> AuditTarget { AuditTarget(kind: .masterKey, id: id) }
 
     package static func discovery(id: String, subnet: String) -> AuditTarget {
         AuditTarget(kind: .discovery, id: id, name: subnet)

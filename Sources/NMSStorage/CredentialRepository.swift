@@ -81,6 +81,7 @@ package struct CredentialRepository: Sendable {
                     "SELECT nextval(pg_get_serial_sequence('credentials', 'id')) AS id"
                 )
                 let id: Int = try reserved[0].value("id")
+                let key = try await MasterKeyTable.current(self.cipher, connection)
                 let rows = try await connection.query(
                     """
                     INSERT INTO credentials (id, name, credential_type, username, encrypted_password, domain, port,
@@ -90,7 +91,7 @@ package struct CredentialRepository: Sendable {
                     """,
                     [
                         id, credential.name, credential.type.rawValue, credential.username,
-                        try self.cipher.seal(credential.password, credentialID: id), credential.domain,
+                        try self.cipher.seal(credential.password, credentialID: id, with: key), credential.domain,
                         credential.port, credential.useSSL, credential.tlsVerify.rawValue,
                         credential.allowUnencryptedBasic, credential.allowedTargets.map(\.description),
                     ]
@@ -249,6 +250,7 @@ package struct CredentialRepository: Sendable {
         id: Int,
         _ connection: PostgresConnection
     ) async throws -> Credential {
+        let sealed = try await self.sealed(changes.password, id: id, connection)
         let rows = try await connection.query(
             """
             UPDATE credentials SET
@@ -268,13 +270,19 @@ package struct CredentialRepository: Sendable {
             """,
             [
                 id, changes.name, changes.type?.rawValue, changes.username,
-                try changes.password.map { try self.cipher.seal($0, credentialID: id) },
-                changes.domain != nil, changes.domain ?? nil, changes.port != nil, changes.port ?? nil,
+                sealed, changes.domain != nil, changes.domain ?? nil, changes.port != nil, changes.port ?? nil,
                 changes.useSSL, changes.tlsVerify?.rawValue, changes.allowUnencryptedBasic,
                 changes.allowedTargets?.map(\.description),
             ]
         )
         return try Self.credential(rows[0])
+    }
+
+    /// With the key that is current; nil stays nil.
+    private func sealed(_ password: Secret?, id: Int, _ connection: PostgresConnection) async throws -> String? {
+        guard let password else { return nil }
+        let key = try await MasterKeyTable.current(self.cipher, connection)
+        return try self.cipher.seal(password, credentialID: id, with: key)
     }
 
     private func decrypt(_ row: PostgresRow) throws -> DecryptedCredential {

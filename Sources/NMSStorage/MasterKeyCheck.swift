@@ -1,30 +1,25 @@
-internal import NMSCore
 package import Postgres
 
 /// Ties a database to its master key, so that an instance with another key refuses to start.
 package enum MasterKeyCheck {
-    private static let setting = "master_key_check"
-    private static let context = "nmslite master key check"
-    private static let constant = Secret("nmslite")
-
-    /// Stores the check value in a new database, else compares it with the key.
+    /// Gives a new database the cipher's key, else asks whether the cipher has every key that the database knows: one,
+    /// and while it is rotated two.
     ///
-    /// - Throws: ``StorageError/wrongMasterKey``.
+    /// - Throws: ``StorageError/wrongMasterKey``, ``StorageError/masterKeyMissing(id:)``.
     package static func verifyOrStore(_ pool: PostgresPool, cipher: CredentialCipher) async throws {
-        let check = try cipher.seal(Self.constant, context: Self.context)
-        // Rows that another key encrypted prove the same when the check value is lost.
-        let foreign = try await pool.read(
-            "SELECT EXISTS (SELECT 1 FROM credentials WHERE key_id <> ALL ($1::text[])) AS found",
-            [Array(cipher.keyIDs)]
-        )
-        if try foreign[0].value("found") { throw StorageError.wrongMasterKey }
-        try await pool.query(
-            "INSERT INTO settings (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING",
-            [Self.setting, check]
-        )
-        let rows = try await pool.read("SELECT value FROM settings WHERE key = $1", [Self.setting])
-        guard let stored: String = try rows.first?.value("value"),
-            cipher.open(stored, context: Self.context) == Self.constant
-        else { throw StorageError.wrongMasterKey }
+        try await pool.withTransaction { try await self.verifyOrStore($0, cipher: cipher) }
+    }
+
+    /// In the caller's transaction, which must end when this throws.
+    static func verifyOrStore(_ connection: PostgresConnection, cipher: CredentialCipher) async throws {
+        let rows = try await MasterKeyTable.rows(connection)
+        let foreign = rows.filter { !MasterKeyTable.isKnown($0, cipher) }
+        if let missing = foreign.first {
+            throw foreign.count == rows.count ? StorageError.wrongMasterKey : .masterKeyMissing(id: missing.id)
+        }
+        // Of several instances with different keys that start on a new database at once, one makes it its own.
+        let current = try await MasterKeyTable.currentID(cipher, connection)
+        guard cipher.knownKey(current) != nil else { throw StorageError.wrongMasterKey }
+        for row in rows where row.check == nil { try await MasterKeyTable.restoreCheck(of: row.id, cipher, connection) }
     }
 }

@@ -63,5 +63,11 @@ package struct Migration: Sendable, Equatable {
             up: PackageResources._00005_partition_leases_up_sql,
             down: PackageResources._00005_partition_leases_down_sql
         ),
+        Migration(
+            version: 6,
+            name: "master_keys",
+            up: PackageResources._00006_master_keys_up_sql,
+            down: PackageResources._00006_master_keys_down_sql
+        ),
     ]
 }

@@ -12,6 +12,10 @@ package enum StorageError: Error, Sendable, Equatable {
     case undecryptable(credentialID: Int)
     /// The database was made with another master key.
     case wrongMasterKey
+    /// A rotation of the master key has not ended, and this instance knows only one of both keys.
+    case masterKeyMissing(id: String)
+    /// A rotation of the master key is under way.
+    case masterKeyRotationRuns
     /// The database's schema is newer than this binary.
     case schemaTooNew(found: Int, supported: Int)
 }
@@ -28,6 +32,9 @@ extension StorageError: CustomStringConvertible {
             "the password of credential \(credentialID) does not open with the master key: set it again"
         case .wrongMasterKey:
             "the database was made with another master key: start with the key that it was made with"
+        case .masterKeyMissing(let id):
+            "a rotation of the master key is not finished, and its key \(id) is missing: give both keys"
+        case .masterKeyRotationRuns: "another rotation of the master key is under way"
         case .schemaTooNew(let found, let supported):
             "the database has schema version \(found), this binary knows \(supported): start a newer one"
         }

@@ -8,6 +8,7 @@ package struct SQLState: RawRepresentable, Sendable, Hashable, CustomStringConve
     package var errorClass: String { String(self.rawValue.prefix(2)) }
     package var description: String { self.rawValue }
 
+    package static let foreignKeyViolation = SQLState(rawValue: "23503")
     package static let uniqueViolation = SQLState(rawValue: "23505")
     package static let checkViolation = SQLState(rawValue: "23514")
     package static let serializationFailure = SQLState(rawValue: "40001")

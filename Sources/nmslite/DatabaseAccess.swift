@@ -81,7 +81,7 @@ enum DatabaseAccess {
         return connection
     }
 
-    /// For `user` and `migrate`: the external server, the running instance's, or the embedded one for the moment.
+    /// For `user`, `keys` and `migrate`: the external server, the running instance's, or the embedded one for the moment.
     static func withDatabase(
         _ configuration: NMSRuntime.Configuration,
         _ body: @escaping @Sendable (PostgresConfiguration) async throws -> Void

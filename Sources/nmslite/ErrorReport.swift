@@ -26,6 +26,13 @@ struct ErrorReport {
                 "the database was made with another master key: give this instance the key that it was made with "
                 + "(encryption.master_key, NMSLITE_MASTER_KEY, or secrets/master_key in the data directory)"
             self.status = ExitStatus.configuration
+        case StorageError.masterKeyMissing(let id):
+            self.message =
+                "a rotation of the master key is not finished, and this instance lacks its key \(id): give it both keys "
+                + "(encryption.master_key and encryption.master_key_next) until `nmslite keys rotate` has ended"
+            self.status = ExitStatus.configuration
+        case StorageError.masterKeyRotationRuns:
+            (self.message, self.status) = ("another `nmslite keys rotate` is under way", ExitStatus.temporary)
         case StorageError.schemaTooNew(let found, let supported):
             self.message =
                 "the database has schema version \(found), this nmslite knows \(supported): use the newer nmslite"

@@ -173,10 +173,8 @@ struct Instance: Service {
         for migration in try await Migrator(pool.configuration).up() {
             self.logger.info("migration applied", metadata: ["version": "\(migration.version)"])
         }
-        guard let key = MasterKey(bytes: secrets.masterKey.exposed) else {
-            throw CommandError("the master key must have \(MasterKey.length) bytes", status: ExitStatus.configuration)
-        }
-        let cipher = CredentialCipher(key: key)
+        let source = MasterKeySource(self.configuration, directory: directory)
+        let cipher = try CredentialCipher(secrets.masterKeys, source, logger: self.logger)
         try await MasterKeyCheck.verifyOrStore(pool, cipher: cipher)
         try await MetricsPartitions(pool: pool, logger: self.logger).ensureAhead(now: Date())
         try await self.makeFirstUser(UserRepository(pool: pool), directory: directory)

@@ -15,10 +15,9 @@ struct NMSliteCommand: ParsableCommand {
             \(ConfigurationKey.helpText())
             """,
         subcommands: [
-            ServeCommand.self, MigrateCommand.self, UserCommand.self, DatabaseCommand.self, LoginCommand.self,
-            LogoutCommand.self,
-            DevicesCommand.self, CredentialsCommand.self, MetricsCommand.self, TopCommand.self, DoctorCommand.self,
-            DiscoverCommand.self, EventsCommand.self, VersionCommand.self,
+            ServeCommand.self, MigrateCommand.self, UserCommand.self, KeysCommand.self, DatabaseCommand.self,
+            LoginCommand.self, LogoutCommand.self, DevicesCommand.self, CredentialsCommand.self, MetricsCommand.self,
+            TopCommand.self, DoctorCommand.self, DiscoverCommand.self, EventsCommand.self, VersionCommand.self,
         ],
         defaultSubcommand: ServeCommand.self
     )

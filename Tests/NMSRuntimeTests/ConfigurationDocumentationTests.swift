@@ -30,6 +30,7 @@ import Testing
         let environment = [
             "DB_PASSWORD": "p", "JWT_SECRET": ConfigurationFixture.jwtSecret,
             "NMSLITE_MASTER_KEY": ConfigurationFixture.masterKey,
+            "NMSLITE_MASTER_KEY_NEXT": ConfigurationFixture.masterKey,
             "METRICS_SCRAPE_TOKEN": ConfigurationFixture.jwtSecret,
         ]
         let loaded = try ConfigurationFixture.file(yaml, environment: environment).load()

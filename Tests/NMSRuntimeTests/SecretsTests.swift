@@ -11,15 +11,15 @@ import Testing
         let first = try Secrets.load(.defaults, directory: directory)
         #expect(first.generatedFiles == [directory.jwtSecretFile, directory.masterKeyFile])
         #expect(first.jwtSecret.exposed.utf8.count >= 32)
-        #expect(first.masterKey.exposed.count == 32)
+        #expect(first.masterKeys.current.exposed.count == 32)
         for file in first.generatedFiles { #expect(try TemporaryDirectory.mode(of: file) == 0o600) }
         let second = try Secrets.load(.defaults, directory: directory)
         #expect(second.generatedFiles.isEmpty)
         #expect(second.jwtSecret == first.jwtSecret)
-        #expect(second.masterKey == first.masterKey)
+        #expect(second.masterKeys.current == first.masterKeys.current)
         let elsewhere = try TemporaryDirectory()
         let other = try Secrets.load(.defaults, directory: elsewhere.dataDirectory())
-        #expect(other.masterKey != first.masterKey)
+        #expect(other.masterKeys.current != first.masterKeys.current)
         #expect(other.jwtSecret != first.jwtSecret)
     }
 
@@ -35,7 +35,7 @@ import Testing
         )
         let secrets = try Secrets.load(fixture.load().configuration, directory: directory)
         #expect(secrets.jwtSecret.exposed == ConfigurationFixture.jwtSecret)
-        #expect(secrets.masterKey.exposed == [UInt8](repeating: 0x0F, count: 32))
+        #expect(secrets.masterKeys.current.exposed == [UInt8](repeating: 0x0F, count: 32))
         #expect(try FileManager.default.contentsOfDirectory(atPath: directory.secretsDirectory).isEmpty)
     }
 

@@ -1,9 +1,10 @@
 import NMSCore
-import NMSStorage
 import NMSStorageTestSupport
 import Postgres
 import PostgresTestSupport
 import Testing
+
+@testable import NMSStorage
 
 @Suite struct CredentialRepositoryTests {
     @Test func createReadUpdate() async throws {
@@ -141,12 +142,14 @@ import Testing
                 database.pool,
                 cipher: CredentialCipher(key: .other, retired: [.testing])
             )
-            // Without the check value, the rows tell.
-            _ = try await CredentialRepository(pool: database.pool, cipher: .testing).create(.testing("a"))
-            try await database.pool.query("DELETE FROM settings")
+            // Without the check value, the id tells, and whoever has the key writes the value anew.
+            try await database.pool.query("UPDATE master_keys SET check_value = NULL")
             await #expect(throws: StorageError.wrongMasterKey) {
                 try await MasterKeyCheck.verifyOrStore(database.pool, cipher: other)
             }
+            try await MasterKeyCheck.verifyOrStore(database.pool, cipher: .testing)
+            let rows = try await database.pool.query("SELECT check_value FROM master_keys WHERE is_current")
+            #expect(try rows.map { try $0.optional("check_value", as: String.self) != nil } == [true])
         }
     }
 }
@@ -154,7 +157,7 @@ import Testing
 @Suite struct CredentialCipherTests {
     @Test func opensOnlyWhatItSealed() throws {
         let cipher = CredentialCipher.testing
-        let text = try cipher.seal(Secret("secret"), credentialID: 7)
+        let text = try cipher.seal(Secret("secret"), credentialID: 7, with: .testing)
         #expect(try cipher.open(text, credentialID: 7) == Secret("secret"))
         #expect(throws: StorageError.undecryptable(credentialID: 8)) { try cipher.open(text, credentialID: 8) }
         #expect(throws: StorageError.undecryptable(credentialID: 7)) {
@@ -168,7 +171,7 @@ import Testing
                 try cipher.open(String(bad), credentialID: 7)
             }
         }
-        #expect(try cipher.seal(Secret("secret"), credentialID: 7) != text)
+        #expect(try cipher.seal(Secret("secret"), credentialID: 7, with: .testing) != text)
     }
 
     @Test func aKeyIs32BytesAndNeverShown() throws {

@@ -124,7 +124,7 @@ import Testing
         try await TestDatabase.with(.migrated) { database in
             let fleet = try await Fleet(database.pool, hosts: 1)
             for _ in 0..<2 { _ = try await fleet.fail(0) }
-            try await database.pool.query("UPDATE credentials SET encrypted_password = 'v1:lost:'")
+            try await database.pool.query("UPDATE credentials SET encrypted_password = 'v1:' || key_id || ':'")
             var changes = CredentialChanges()
             changes.password = Secret("correct horse")
             #expect(try await fleet.credentials.update(id: fleet.credential, changes) != nil)

@@ -136,7 +136,7 @@ extension ServiceError {
                     + "(GET /discoveries/\(id)) or cancel it (DELETE /discoveries/\(id))",
                 details: ErrorDetails(field: "discovery_id", value: .integer(id))
             )
-        case .undecryptable, .wrongMasterKey, .schemaTooNew:
+        case .undecryptable, .wrongMasterKey, .masterKeyMissing, .masterKeyRotationRuns, .schemaTooNew:
             self.init(.internalError, Self.internalMessage)
         }
     }
