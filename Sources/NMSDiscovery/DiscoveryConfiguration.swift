@@ -52,12 +52,12 @@ package struct DiscoveryConfiguration: Sendable, Hashable {
         self.reportInterval = reportInterval
     }
 
-    /// Connects at once that `descriptors` allow: a quarter of them, since polls, PostgreSQL and clients need theirs.
-    func concurrency(descriptors: Int) -> Int { max(1, min(self.concurrency, max(8, descriptors / 4))) }
+    /// Connects at once that `descriptors` allow: a sixteenth of them, since polls, PostgreSQL and clients need theirs.
+    func concurrency(descriptors: Int) -> Int { max(1, min(self.concurrency, max(8, descriptors / 16))) }
 
-    /// Hosts identified at once that `descriptors` allow: a quarter of them at four for each host.
+    /// Hosts identified at once that `descriptors` allow: a sixteenth of them at four for each host.
     func identificationConcurrency(descriptors: Int) -> Int {
-        max(1, min(self.identificationConcurrency, max(2, descriptors / 16)))
+        max(1, min(self.identificationConcurrency, max(2, descriptors / 64)))
     }
 
     /// Descriptors that this process may have.

@@ -13,7 +13,7 @@ package final class Poller: Sendable {
     /// An earlier sample older than this many intervals is not compared with.
     static let baselineIntervals = 3
     /// Jobs in hand beyond the workers: polls that wait for their second sample hold no worker.
-    static let outstandingBeyondWorkers = 1024
+    package static let outstandingBeyondWorkers = 1024
     /// Of these, jobs that may wait for a slow slot: the rest of the intake stays free for healthy devices.
     static let slowWaitersLimit = outstandingBeyondWorkers / 2
     /// Deliveries of one job, fewer than the queue's own limit.
@@ -42,6 +42,8 @@ package final class Poller: Sendable {
         /// The shares of the fleet that this instance polls when nobody shares them out.
         package var partitions = Set(0..<Partition.count)
 
+        /// Jobs in hand; nil for the workers and ``Poller/outstandingBeyondWorkers``. Fewer than workers is as few workers.
+        package var outstanding: Int?
         /// File descriptors that this process may have, for messages.
         package var descriptorLimit: Int?
         /// `polling.unreachable_after`: from then on a cheap connection comes first.
@@ -150,7 +152,8 @@ package final class Poller: Sendable {
     /// - Throws: what the source throws when jobs can't be had.
     package func run(drain: Duration = .seconds(8)) async throws {
         let source = try await self.source.pollJobs(
-            maxOutstanding: self.configuration.workerCount + Self.outstandingBeyondWorkers
+            maxOutstanding: self.configuration.outstanding
+                ?? self.configuration.workerCount + Self.outstandingBeyondWorkers
         )
         if self.keeper == nil {
             self.work.hold(self.configuration.partitions)

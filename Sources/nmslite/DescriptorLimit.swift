@@ -1,11 +1,16 @@
 import Foundation
 
 /// The number of file descriptors that this process may have: one for each connection to a host or client.
+///
+/// Everybody's share is bounded, so that the limit is never reached: libdispatch ends a process that has no descriptor
+/// left. Clients get a quarter at most, polls under way and discovery an eighth each, database, queue and files another
+/// one; the rest is for connections that wait for their next poll.
 enum DescriptorLimit {
-    /// What everything but kept connections to hosts and clients may need: database, queue, polls that are under way.
-    static let reserve = 1024
-    /// Clients and the reserve get at most a quarter each, so that half is left for hosts.
-    private static let share = 4
+    /// What everything but kept connections to hosts and clients needs at most.
+    static let reserve = 4096
+    private static let clientShare = 4
+    /// Of polls, each with two descriptors at most.
+    private static let pollShare = 16
 
     /// Raises the soft limit to the hard one; login shells and systemd often set the soft one to 1,024.
     /// - Returns: the limit that holds now.
@@ -22,10 +27,13 @@ enum DescriptorLimit {
     }
 
     /// How many connections clients of the API may have, of those that are wanted.
-    static func clientConnections(wanted: Int, limit: Int) -> Int { min(wanted, limit / self.share) }
+    static func clientConnections(wanted: Int, limit: Int) -> Int { min(wanted, limit / self.clientShare) }
+
+    /// How many polls may be under way, of those that are wanted.
+    static func polls(wanted: Int, limit: Int) -> Int { min(wanted, max(8, limit / self.pollShare)) }
 
     /// How many idle connections to hosts fit, of those that are wanted, beside `clients`.
     static func idleConnections(wanted: Int, clients: Int, limit: Int) -> Int {
-        min(wanted, limit - clients - min(self.reserve, limit / self.share))
+        min(wanted, limit - clients - min(self.reserve, limit * 3 / 8))
     }
 }

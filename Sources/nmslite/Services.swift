@@ -135,6 +135,10 @@ struct Services {
         polling.workerCount = self.configuration.polling.workerCount
         polling.timeout = self.configuration.polling.timeout
         polling.descriptorLimit = self.descriptorLimit
+        polling.outstanding = DescriptorLimit.polls(
+            wanted: polling.workerCount + Poller.outstandingBeyondWorkers,
+            limit: self.descriptorLimit
+        )
         polling.unreachableAfter = self.configuration.polling.unreachableAfter
         let leases = PartitionLeases(self.pool.configuration, name: self.instanceName, logger: logger)
         let keeper = PartitionKeeper(store: leases, run: leases.run, logger: logger)
