@@ -133,6 +133,7 @@ let package = Package(
             name: "NMSQueue",
             dependencies: [
                 "CLibnats", "NMSCore", "Supervision",
+                .product(name: "DequeModule", package: "swift-collections"),
                 .product(name: "Logging", package: "swift-log"),
             ],
             exclude: ["README.md"]

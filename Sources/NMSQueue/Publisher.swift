@@ -1,3 +1,4 @@
+internal import DequeModule
 internal import Foundation
 internal import Synchronization
 
@@ -44,7 +45,7 @@ final class Publisher: Sendable {
 final class Slots: Sendable {
     private struct State {
         var free: Int
-        var waiting: [(id: UInt64, continuation: CheckedContinuation<Void, any Error>)] = []
+        var waiting = Deque<(id: UInt64, continuation: CheckedContinuation<Void, any Error>)>()
         var next: UInt64 = 0
     }
 

@@ -45,7 +45,7 @@ struct PullPlanner {
     /// A probe without an answer for so long is lost: its server died, or the consumer's leader moved.
     static let answerGrace: Duration = .seconds(3)
     /// Messages in one request.
-    static let maxBatch = 256
+    static let maxBatch = 2048
 
     let capacity: Int
     private let probing: Bool

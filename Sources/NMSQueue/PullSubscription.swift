@@ -1,3 +1,4 @@
+internal import DequeModule
 internal import Dispatch
 internal import Foundation
 internal import Logging
@@ -27,7 +28,7 @@ final class PullSubscription: Sendable {
         var isPaused = false
         /// Connected again, and it is not known yet whether what is asked is there: such a request has no answer.
         var awaitsStreams = false
-        var buffer: [Received] = []
+        var buffer = Deque<Received>()
         var reader: CheckedContinuation<Received?, Never>?
         var wake: Duration?
         var restoring: Set<Int> = []

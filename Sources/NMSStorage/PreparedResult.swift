@@ -8,7 +8,13 @@ struct UnstorableResult: Error, Equatable {
 }
 
 /// A poll's result, checked and clamped to what the columns hold.
-struct PreparedResult: Sendable, Equatable {
+///
+/// A class, since batches are sorted, filtered and cut in two, and a result has dozens of fields.
+final class PreparedResult: Sendable, Equatable {
+    static func == (left: PreparedResult, right: PreparedResult) -> Bool {
+        left.jobID == right.jobID && left.result == right.result
+    }
+
     /// A UUID in lower case.
     let jobID: String
     let deviceID: Int
