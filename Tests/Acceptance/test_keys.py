@@ -1,4 +1,4 @@
-"""`nmslite keys rotate`: while a server polls, killed at twenty points, and with configured keys on an external database."""
+"""`nmslite keys rotate`: beside a server that polls, killed at twenty points, and with keys that are configured."""
 
 import json
 import os
