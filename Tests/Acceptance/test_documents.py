@@ -15,7 +15,7 @@ import yaml
 
 from processes import ADMIN_PASSWORD, BIN, HOST_PASSWORD, ROOT, Server, Winsim
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "packaging").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "packaging").glob("*.md"))]
 LANGUAGES = {"sh", "yaml", "json", "sql", "text", "powershell", "ini"}
 EXPECTED = re.compile(r"\s*# → (.*)$", re.MULTILINE)
 BLOCK = re.compile(r"(?:^[ ]*<!-- (?P<note>[^\n]*?) -->\n)?^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.M | re.S)

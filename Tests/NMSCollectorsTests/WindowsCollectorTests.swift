@@ -129,6 +129,14 @@ private final class SteppedClock: Sendable {
     }
 
     @Test(arguments: [CredentialType.winrmNTLM, .wmi])
+    func keepsTheContractOfCollectors(type: CredentialType) async throws {
+        try await self.with { setting in
+            let collector = try setting.collectors.collector(for: type)
+            try await CollectorContract.check(collector) { setting.target(type, deadline: $0) }
+        }
+    }
+
+    @Test(arguments: [CredentialType.winrmNTLM, .wmi])
     func readsEveryGroupOverOneSession(type: CredentialType) async throws {
         try await self.with { setting in
             let host = setting.simulator.hosts[0]
