@@ -80,6 +80,10 @@ class TerminalSession:
         """The exit status; the terminal must be as it was."""
         status = self.process.wait(timeout)
         assert termios.tcgetattr(self.slave)[3] == self.before[3], "echo and line mode were not given back"
+        # What was written last may still be on its way: the reader ends when the last writer's end is closed.
+        os.close(self.slave)
+        self.slave = None
+        self.reader.join(timeout)
         self.close()
         return status
 
@@ -88,7 +92,10 @@ class TerminalSession:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(10)
         for descriptor in (self.slave, self.master):
+            if descriptor is None:
+                continue
             try:
                 os.close(descriptor)
             except OSError:
                 pass
+        self.slave = self.master = None
